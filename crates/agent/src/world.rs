@@ -1,0 +1,372 @@
+//! The seam between decisions and the world: what the agent asks for, and what it hears.
+//!
+//! Requests return at once; their outcome comes back as an `Event`. Only `Store::write` is synchronous: when
+//! it returns, the record is on disk.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use model::id::{InstanceId, ReleaseId, ServiceName, Version};
+use model::time::{Instant, WallTime};
+use wire::link::{ExitStatus, StopLevel};
+use wire::record::Record;
+use wire::routes::RouteTable;
+use wire::traffic::Counters;
+use wire::vault::ListenerUse;
+
+/// Reads the clocks.
+pub trait Clock {
+    /// Monotonic.
+    fn now(&self) -> Instant;
+    /// For people and records only.
+    fn wall(&self) -> WallTime;
+}
+
+/// Processes, sockets and ports, by way of the holder.
+pub trait Fleet {
+    /// Ask; the outcome is an event.
+    fn request(&mut self, request: FleetRequest);
+}
+
+/// The proxies.
+pub trait Traffic {
+    /// Writes `run/routes`, then gives the table to every living proxy. Each answers `TableApplied`.
+    fn publish(&mut self, table: &RouteTable);
+    /// Every proxy stops accepting, finishes what is in flight within `deadline`, and exits.
+    fn drain(&mut self, deadline: Duration);
+    /// Every proxy sends its counters now.
+    fn report_now(&mut self, token: u64);
+}
+
+/// Files.
+pub trait Store {
+    /// Makes the record durable.
+    ///
+    /// # Errors
+    /// When it is not durable; the former one still is.
+    fn write(&mut self, record: &Record) -> Result<(), StoreError>;
+    /// Adds to history and events; a failure is reported by the implementation, nothing depends on it.
+    fn append(&mut self, entry: &HistoryEntry);
+    /// Copies a release into `releases/`; answers `ReleasePrepared` or `ReleaseRefused`.
+    fn prepare(&mut self, request: PrepareRelease);
+    /// Deletes a release's directory.
+    fn remove_release(&mut self, service: &ServiceName, directory: &str);
+}
+
+/// People: the terminal of `up`, Handover's own log.
+pub trait Notify {
+    /// One line for people.
+    fn announce(&mut self, notice: &Notice);
+}
+
+/// The record could not be written.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the record could not be written to {path}: {why}")]
+pub struct StoreError {
+    /// Which file.
+    pub path: String,
+    /// The cause.
+    pub why: String,
+}
+
+/// What the agent asks of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FleetRequest {
+    /// Bind and listen; answers `Bound` or `BindFailed`. A listener that is bound as asked answers `Bound`.
+    Bind {
+        /// Name in the manifest, `admin` or `admin.sock`.
+        name: String,
+        /// Who accepts.
+        used_by: ListenerUse,
+        /// `IP:PORT` or a path.
+        address: String,
+        /// Accept queue.
+        backlog: u32,
+        /// Where the address is a default and taken: use port 0 instead.
+        fall_back_to_any_port: bool,
+    },
+    /// Start a process; answers `Spawned`, `SpawnFailed` or `PortTaken`.
+    Spawn(Box<SpawnRequest>),
+    /// Signal its main process.
+    Signal {
+        /// Which.
+        instance: InstanceId,
+        /// How to ask it to stop.
+        signal: model::manifest::StopSignal,
+    },
+    /// Kill its whole tree; answers `Exited` if the main process still ran.
+    KillTree {
+        /// Which.
+        instance: InstanceId,
+    },
+    /// Its end is noted: the slot is free again.
+    Forget {
+        /// Which.
+        instance: InstanceId,
+    },
+    /// Everything has ended; the holder may exit.
+    Stopped,
+}
+
+/// An instance to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpawnRequest {
+    /// Its slot.
+    pub instance: InstanceId,
+    /// Directory of its release: the working directory, and where `./program` is looked up.
+    pub release_directory: PathBuf,
+    /// Program and arguments, variables expanded.
+    pub command: Vec<String>,
+    /// Declared variables and PORT, HANDOVER_*; the driver adds PATH, LANG, … of DECISIONS 7.
+    pub environment: Vec<(String, String)>,
+    /// `${PORT}`: the driver checks by bind that it is free.
+    pub port: u16,
+    /// Make NOTIFY_SOCKET and report READY=1.
+    pub notify: bool,
+    /// How the holder stops it when it has to do so alone.
+    pub stop: model::manifest::Stop,
+}
+
+/// A release to copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrepareRelease {
+    /// Service.
+    pub service: ServiceName,
+    /// Its id.
+    pub release: ReleaseId,
+    /// Absolute path of a directory.
+    pub source: PathBuf,
+    /// First word of the command, to check that `./program` is in the release.
+    pub program: String,
+    /// A release of that version with that tree hash is on disk: the source must have the same.
+    pub expected_hash: Option<String>,
+}
+
+/// Which line of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// What the agent hears.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The link to a holder is up (again) and this is all that runs.
+    Inventory(Inventory),
+    /// The link to the holder is down; a rescue is under way.
+    HolderLost,
+    /// A listener is bound to that address.
+    Bound {
+        /// Which.
+        name: String,
+        /// What it has.
+        address: String,
+    },
+    /// It is not.
+    BindFailed {
+        /// Which.
+        name: String,
+        /// For people.
+        error: String,
+    },
+    /// The process runs.
+    Spawned {
+        /// Which.
+        instance: InstanceId,
+        /// Its process.
+        pid: u32,
+    },
+    /// Nothing of it runs.
+    SpawnFailed {
+        /// Which.
+        instance: InstanceId,
+        /// For people.
+        error: String,
+    },
+    /// The chosen port is in use; choose another.
+    PortTaken {
+        /// Which.
+        instance: InstanceId,
+        /// The port.
+        port: u16,
+    },
+    /// Its main process ended.
+    Exited {
+        /// Which.
+        instance: InstanceId,
+        /// How.
+        status: ExitStatus,
+    },
+    /// It sent READY=1.
+    NotifiedReady {
+        /// Which.
+        instance: InstanceId,
+    },
+    /// The instance listens on another port than PORT, seen while it does not get ready.
+    ListensElsewhere {
+        /// Which.
+        instance: InstanceId,
+        /// Where it listens.
+        ports: Vec<u16>,
+    },
+    /// A proxy's link is up; it has no table from us yet.
+    ProxyUp {
+        /// Which.
+        generation: u64,
+        /// Its process.
+        pid: u32,
+    },
+    /// A proxy is gone.
+    ProxyGone {
+        /// Which.
+        generation: u64,
+    },
+    /// All threads of a proxy use a table.
+    TableApplied {
+        /// Which proxy.
+        proxy: u64,
+        /// Which table.
+        generation: u64,
+    },
+    /// In one proxy nothing is in flight on an endpoint that a table lists as draining.
+    Drained {
+        /// Which proxy.
+        proxy: u64,
+        /// Which endpoint.
+        instance: InstanceId,
+        /// Which table.
+        generation: u64,
+    },
+    /// A probe's outcome from the newest proxy.
+    Probe {
+        /// Which endpoint.
+        instance: InstanceId,
+        /// `None`: a candidate still failing.
+        healthy: Option<bool>,
+        /// About the last probe.
+        detail: String,
+    },
+    /// Counters of a proxy.
+    Counters {
+        /// Which proxy.
+        proxy: u64,
+        /// What it counted.
+        counters: Box<Counters>,
+    },
+    /// A release is under `releases/`.
+    ReleasePrepared {
+        /// Service.
+        service: ServiceName,
+        /// Its id.
+        release: ReleaseId,
+        /// Absolute path.
+        directory: PathBuf,
+        /// sha256 over the tree.
+        hash: String,
+    },
+    /// A release could not be taken.
+    ReleaseRefused {
+        /// Service.
+        service: ServiceName,
+        /// Its id.
+        release: ReleaseId,
+        /// What, why, what to do.
+        error: String,
+    },
+    /// The last output lines of an instance, sent with or before its `Exited`, and while it does not get ready.
+    Output {
+        /// Which.
+        instance: InstanceId,
+        /// Newest last; at most 20.
+        lines: Vec<String>,
+    },
+    /// The holder was asked to stop.
+    StopAsked {
+        /// How hard.
+        level: StopLevel,
+    },
+    /// `poll_timeout` has come.
+    Timeout,
+}
+
+/// What runs, as the holder knows it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Inventory {
+    /// Listeners: name and address.
+    pub listeners: Vec<(String, String)>,
+    /// Instances that run: id and process.
+    pub running: Vec<(InstanceId, u32)>,
+    /// Instances that have ended and were not forgotten.
+    pub ended: Vec<(InstanceId, ExitStatus)>,
+    /// Living proxies: generation and process.
+    pub proxies: Vec<(u64, u32)>,
+    /// The last table written to `run/routes`, where there is one.
+    pub table: Option<RouteTable>,
+    /// Process of the holder.
+    pub holder: u32,
+}
+
+/// What an operator asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeployRequest {
+    /// Service.
+    pub service: ServiceName,
+    /// Absolute path of a directory.
+    pub source: PathBuf,
+    /// `None`: the directory's name.
+    pub version: Option<Version>,
+    /// End a running rollout first.
+    pub replace: bool,
+    /// Although its verdict is failed.
+    pub force: bool,
+    /// Who asks, for history.
+    pub actor: String,
+}
+
+/// One entry for history and events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// When.
+    pub at: WallTime,
+    /// Service, where it is about one.
+    pub service: Option<ServiceName>,
+    /// `rollout`, `instance`, `listener`, `proxy`, …
+    pub subject: &'static str,
+    /// One sentence.
+    pub text: String,
+    /// Who or what caused it.
+    pub actor: String,
+    /// JSON of the final rollout record, where this is one.
+    pub rollout: Option<Box<wire::record::RolloutRecord>>,
+}
+
+/// How much a notice matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Went as wanted.
+    Info,
+    /// Someone should look.
+    Warning,
+    /// Something does not work.
+    Error,
+}
+
+/// One line for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// How much it matters.
+    pub severity: Severity,
+    /// Service, where it is about one.
+    pub service: Option<ServiceName>,
+    /// Rollout, where it is about one.
+    pub rollout: Option<u64>,
+    /// One sentence.
+    pub text: String,
+}
+
+/// An instance's address as `status` shows it.
+pub type Address = SocketAddr;

@@ -1,0 +1,16 @@
+//! Every decision Handover takes, as pure state machines and checked values.
+//!
+//! Nothing here does IO, reads a clock, draws a random number, spawns a task or iterates a hash
+//! map: time and randomness are arguments, so the same inputs give the same outputs on every
+//! system, and the simulator can play any history again.
+//!
+//! State machines share one grammar: commands `try_x(&mut self, …, now) -> Result<(), XDenied>`,
+//! events `handle_x(&mut self, …, now)`, actions out `poll_action() -> Option<Action>`,
+//! `poll_timeout() -> Option<Instant>`, and `status()` with what it waits on.
+
+#![warn(missing_docs, clippy::wildcard_enum_match_arm)]
+
+pub mod id;
+pub mod manifest;
+pub mod random;
+pub mod time;

@@ -1,0 +1,115 @@
+//! Messages between agent and proxy: route tables one way, verdicts and counters the other.
+//!
+//! Every living proxy, serving or draining, gets each table and acknowledges it once all of its threads
+//! use it. An endpoint is *unrouted* when all living proxies acknowledged a table without it as serving,
+//! and *drained* when each of them has said so.
+
+use serde::{Deserialize, Serialize};
+
+use crate::link::Hello;
+use crate::routes::RouteTable;
+
+/// From the agent to a proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "body", rename_all = "kebab-case")]
+pub enum ToProxy {
+    /// First message.
+    Hello(Hello),
+    /// Use this table; only the newest proxy probes (`probe`).
+    Table {
+        /// The whole table.
+        table: Box<RouteTable>,
+        /// Probe the endpoints and report.
+        probe: bool,
+    },
+    /// As `Table`, with the JSON in the sealed memfd that travels along (it was over the frame limit).
+    TableInDescriptor {
+        /// Its generation.
+        generation: u64,
+        /// Probe the endpoints and report.
+        probe: bool,
+    },
+    /// Stop accepting (accept until empty first), finish what is in flight, exit.
+    Drain {
+        /// For requests in flight; connections left are closed then.
+        deadline_ms: u64,
+    },
+    /// Send `Counters` with this token now.
+    ReportNow {
+        /// Comes back.
+        token: u64,
+    },
+}
+
+/// From a proxy to the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "body", rename_all = "kebab-case")]
+pub enum FromProxy {
+    /// First message.
+    Hello(Hello),
+    /// Every thread uses that table.
+    TableApplied {
+        /// Its generation.
+        generation: u64,
+    },
+    /// No request is in flight on that endpoint, which the named table lists as draining (or not at all),
+    /// and no pooled connection to it is open.
+    Drained {
+        /// Which instance.
+        instance: String,
+        /// As of that table.
+        generation: u64,
+    },
+    /// A probe's outcome: sent when the verdict changes, and for a candidate that fails at most once a second.
+    Probe {
+        /// Which instance.
+        instance: String,
+        /// `rise` successes in a row; false = `fall` failures in a row; `None` = still failing.
+        healthy: Option<bool>,
+        /// One sentence about the last probe.
+        detail: String,
+    },
+    /// Cumulative counters since this proxy started; once a second and on `report-now`.
+    Counters(Box<Counters>),
+    /// Draining has ended; the process exits next.
+    DrainComplete,
+}
+
+/// Cumulative counters of one proxy process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// The token of `report-now`, where this answers one.
+    #[serde(default)]
+    pub token: Option<u64>,
+    /// Open client connections now.
+    pub connections: u64,
+    /// Client connections accepted.
+    pub accepted: u64,
+    /// Requests refused before a route was known (400, 404, 408, 413, 431).
+    pub refused: u64,
+    /// By service and release.
+    pub releases: Vec<ReleaseCounters>,
+}
+
+/// Counters of one release in one proxy process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseCounters {
+    /// Service.
+    pub service: String,
+    /// Release; empty for requests that found no endpoint at all.
+    pub release: String,
+    /// Requests answered, whatever the answer.
+    pub requests: u64,
+    /// Answered 5xx, by the instance or by us for it.
+    pub errors: u64,
+    /// Attempts that were tried again elsewhere.
+    pub retried: u64,
+    /// Requests that got no answer, or half of one, because the instance failed after the answer began.
+    pub failed: u64,
+    /// Losses on a reused upstream connection that could not be retried.
+    pub lost_on_reuse: u64,
+    /// In flight now.
+    pub in_flight: u64,
+    /// Longest time since the last report that a request waited inside Handover for a connection to an instance, in µs.
+    pub wait_us_max: u64,
+}
