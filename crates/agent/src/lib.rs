@@ -11,5 +11,13 @@
 //!
 //! It deliberately knows no sockets, files, processes, HTTP or clocks.
 
+pub mod controller;
+pub mod denied;
+pub mod executor;
+mod expand;
 pub mod status;
 pub mod world;
+
+pub use controller::Controller;
+pub use denied::{Accepted, Denied};
+pub use executor::Agent;

@@ -13,7 +13,9 @@ pub const VERSION_BYTES_MAX: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// A service's or listener's name with a forbidden character or length.
-    #[error("`{0}` is not a name: use 1 to {NAME_BYTES_MAX} of a-z, 0-9 and `-`, starting with a letter or digit")]
+    #[error(
+        "`{0}` is not a name: use 1 to {NAME_BYTES_MAX} of a-z, 0-9 and `-`, starting with a letter or digit"
+    )]
     Name(String),
     /// A version with a forbidden character or length.
     #[error(

@@ -10,7 +10,19 @@
 
 #![warn(missing_docs, clippy::wildcard_enum_match_arm)]
 
+pub mod balance;
+pub mod chunked;
+pub mod holder_stop;
 pub mod id;
+pub mod instance;
 pub mod manifest;
+pub mod nearest;
+pub mod ports;
 pub mod random;
+pub mod restart;
+pub mod role_restart;
+pub mod rollout;
+pub mod routing;
+pub mod silence;
+pub mod streak;
 pub mod time;

@@ -2,6 +2,7 @@
 //!
 //! An `Instant` never crosses a process: messages and records carry durations left instead.
 
+use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
@@ -53,3 +54,37 @@ impl Sub<Duration> for Instant {
 /// Wall-clock time in milliseconds since 1970, for people and records only: no decision reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct WallTime(pub u64);
+
+/// Days in 400 years, after which the calendar repeats.
+const DAYS_PER_ERA: u64 = 146_097;
+
+/// In UTC, as `2026-11-22T17:00:00.123Z`.
+impl fmt::Display for WallTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, rest) = (self.0 / 86_400_000, self.0 % 86_400_000);
+        // Years that begin in March have their leap day last; so counted, days turn into dates without tables.
+        let day = days + 719_468;
+        let (era, day) = (day / DAYS_PER_ERA, day % DAYS_PER_ERA);
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+        let (hour, minute) = (rest / 3_600_000, rest / 60_000 % 60);
+        let (second, milli) = (rest / 1_000 % 60, rest % 1_000);
+        let year = era * 400 + year + next;
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::WallTime;
+
+    #[test]
+    fn known_moments_have_their_date() {
+        assert_eq!(WallTime(0).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(WallTime(951_782_400_000).to_string(), "2000-02-29T00:00:00.000Z");
+        assert_eq!(WallTime(1_795_365_296_789).to_string(), "2026-11-22T16:34:56.789Z");
+    }
+}

@@ -8,8 +8,11 @@
 //! Nothing here does IO. `session` is the sans-IO state machine that drivers pump over a stream which
 //! can carry descriptors.
 
+pub mod collected;
+pub mod differences;
 pub mod exec;
 pub mod frame;
+pub mod history;
 pub mod link;
 pub mod manifest;
 pub mod record;

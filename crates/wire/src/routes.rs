@@ -122,3 +122,88 @@ pub struct ProbeSettings {
     /// Failures in a row.
     pub fall: u32,
 }
+
+const FILE_MAGIC: &str = "HOROUTES1";
+
+/// Why the bytes of `run/routes` are not a table.
+#[derive(Debug, thiserror::Error)]
+pub enum RoutesFileError {
+    /// It does not begin with our line, or the length in it is not what follows.
+    #[error("it does not begin like a route table, or its end is missing")]
+    Shape,
+    /// Flipped or mixed from two writes.
+    #[error("its checksum does not match: it is damaged")]
+    Checksum,
+    /// Whole, but this version cannot read or write it.
+    #[error("this version cannot read it: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// The bytes of `run/routes`: a line `HOROUTES1 CRC32 LENGTH`, then the table as JSON.
+///
+/// # Errors
+/// Never in practice: a table has no value that JSON cannot hold.
+pub fn encode_file(table: &RouteTable) -> Result<Vec<u8>, RoutesFileError> {
+    let body = serde_json::to_vec(table)?;
+    let mut bytes = format!("{FILE_MAGIC} {:08x} {}\n", crc32fast::hash(&body), body.len()).into_bytes();
+    bytes.extend_from_slice(&body);
+    Ok(bytes)
+}
+
+/// The table in the bytes of `run/routes`.
+///
+/// # Errors
+/// When it is not whole, or from a version that this one cannot read.
+pub fn decode_file(bytes: &[u8]) -> Result<RouteTable, RoutesFileError> {
+    let end = bytes.iter().position(|b| *b == b'\n').ok_or(RoutesFileError::Shape)?;
+    let line = std::str::from_utf8(&bytes[..end]).ok().ok_or(RoutesFileError::Shape)?;
+    let mut words = line.split(' ');
+    let (Some(FILE_MAGIC), Some(crc), Some(length), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Err(RoutesFileError::Shape);
+    };
+    let crc = u32::from_str_radix(crc, 16).ok().ok_or(RoutesFileError::Shape)?;
+    let body = &bytes[end + 1..];
+    if length.parse() != Ok(body.len()) {
+        return Err(RoutesFileError::Shape);
+    }
+    if crc32fast::hash(body) != crc {
+        return Err(RoutesFileError::Checksum);
+    }
+    Ok(serde_json::from_slice(body)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> RouteTable {
+        RouteTable {
+            generation: 7,
+            threads: 2,
+            refused: vec![("shop".into(), "1.4.1".into())],
+            ..RouteTable::default()
+        }
+    }
+
+    #[test]
+    fn a_table_reads_back_from_its_file() {
+        let bytes = encode_file(&table()).unwrap();
+        assert!(bytes.starts_with(b"HOROUTES1 "));
+        assert_eq!(decode_file(&bytes).unwrap(), table());
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_byte_is_noticed() {
+        let bytes = encode_file(&table()).unwrap();
+        for cut in 0..bytes.len() {
+            assert!(decode_file(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(decode_file(&damaged).is_err(), "flipped at {at}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Between the model's words and those of wire.
+
+use model::instance::Ended;
+use model::rollout::{Kind, Phase};
+use wire::link::ExitStatus;
+use wire::record;
+
+pub(super) fn ended(status: ExitStatus) -> Ended {
+    match status {
+        ExitStatus::Code(code) => Ended::Code(code),
+        ExitStatus::Signal(number) => Ended::Signal(number),
+        ExitStatus::Unknown => Ended::Unknown,
+    }
+}
+
+pub(super) fn kind_to_wire(kind: Kind) -> record::RolloutKind {
+    match kind {
+        Kind::First => record::RolloutKind::First,
+        Kind::Deploy => record::RolloutKind::Deploy,
+        Kind::Rollback => record::RolloutKind::Rollback,
+    }
+}
+
+pub(super) fn kind_from_wire(kind: record::RolloutKind) -> Kind {
+    match kind {
+        record::RolloutKind::First => Kind::First,
+        record::RolloutKind::Deploy => Kind::Deploy,
+        record::RolloutKind::Rollback => Kind::Rollback,
+    }
+}
+
+pub(super) fn phase_to_wire(phase: Phase) -> record::Phase {
+    match phase {
+        Phase::Preparing => record::Phase::Preparing,
+        Phase::Starting => record::Phase::Starting,
+        Phase::Shifting => record::Phase::Shifting,
+        Phase::Promoting => record::Phase::Promoting,
+        Phase::Draining => record::Phase::Draining,
+        Phase::Baking => record::Phase::Baking,
+        Phase::Done => record::Phase::Done,
+        Phase::RollingBack => record::Phase::RollingBack,
+        Phase::RolledBack => record::Phase::RolledBack,
+        Phase::Failed => record::Phase::Failed,
+    }
+}
+
+/// `Paused` is of a later version that holds between steps: this one goes on shifting.
+pub(super) fn phase_from_wire(phase: record::Phase) -> Phase {
+    match phase {
+        record::Phase::Preparing => Phase::Preparing,
+        record::Phase::Starting => Phase::Starting,
+        record::Phase::Shifting | record::Phase::Paused => Phase::Shifting,
+        record::Phase::Promoting => Phase::Promoting,
+        record::Phase::Draining => Phase::Draining,
+        record::Phase::Baking => Phase::Baking,
+        record::Phase::Done => Phase::Done,
+        record::Phase::RollingBack => Phase::RollingBack,
+        record::Phase::RolledBack => Phase::RolledBack,
+        record::Phase::Failed => Phase::Failed,
+    }
+}

@@ -1,0 +1,122 @@
+//! Listeners: asked for at every inventory, asked for again while they cannot be bound.
+
+use std::time::Duration;
+
+use model::id::ServiceName;
+use model::time::Instant;
+use wire::vault::ListenerUse;
+
+use super::Controller;
+use crate::world::{FleetRequest, Severity};
+
+/// Before the first new try to bind; doubles up to the next.
+const RETRY: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Accept queue of the admin listeners.
+const ADMIN_BACKLOG: u32 = 128;
+/// Name of the admin API's TCP listener.
+const ADMIN: &str = "admin";
+/// Name of the command line's socket, and its path below `run`.
+const ADMIN_LOCAL: &str = "admin.sock";
+
+/// What is known of one listener.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Listener {
+    pub address: Option<String>,
+    pub error: Option<String>,
+    tries: u32,
+    again_at: Option<Instant>,
+}
+
+impl Controller {
+    /// Asks for every listener; one that is bound as asked is only confirmed.
+    pub(super) fn bind_all(&mut self) {
+        let mut names: Vec<String> = self.base.manifest.listeners.keys().map(ToString::to_string).collect();
+        names.extend([ADMIN.to_owned(), ADMIN_LOCAL.to_owned()]);
+        for name in names {
+            self.bind(&name);
+        }
+    }
+
+    fn bind(&mut self, name: &str) {
+        let manifest = &self.base.manifest;
+        let request = match name {
+            ADMIN => FleetRequest::Bind {
+                name: name.to_owned(),
+                used_by: ListenerUse::Admin,
+                address: manifest.admin.bind.to_string(),
+                backlog: ADMIN_BACKLOG,
+                fall_back_to_any_port: manifest.admin.bind_is_default,
+            },
+            ADMIN_LOCAL => FleetRequest::Bind {
+                name: name.to_owned(),
+                used_by: ListenerUse::AdminLocal,
+                address: ADMIN_LOCAL.to_owned(),
+                backlog: ADMIN_BACKLOG,
+                fall_back_to_any_port: false,
+            },
+            _ => {
+                let listener = manifest.listeners.iter().find(|(known, _)| known.as_str() == name);
+                let Some((_, listener)) = listener else { return };
+                FleetRequest::Bind {
+                    name: name.to_owned(),
+                    used_by: ListenerUse::Traffic,
+                    address: listener.bind.to_string(),
+                    backlog: listener.backlog,
+                    fall_back_to_any_port: false,
+                }
+            }
+        };
+        self.listeners.entry(name.to_owned()).or_default().again_at = None;
+        self.pending.push(request);
+        self.flush();
+    }
+
+    pub(super) fn handle_bound(&mut self, name: &str, address: String) {
+        let listener = self.listeners.entry(name.to_owned()).or_default();
+        let is_news = listener.address.as_ref() != Some(&address);
+        *listener = Listener { address: Some(address.clone()), ..Listener::default() };
+        if is_news && name != ADMIN_LOCAL {
+            let text = format!("listener {name} is bound to {address}");
+            self.announce(Severity::Info, None::<(&ServiceName, _)>, text.clone());
+            self.append(None, "listener", text, "agent");
+        }
+    }
+
+    pub(super) fn handle_bind_failed(&mut self, name: &str, error: String) {
+        let now = self.now;
+        let listener = self.listeners.entry(name.to_owned()).or_default();
+        let delay = RETRY.saturating_mul(1 << listener.tries.min(5)).min(RETRY_MAX);
+        listener.tries += 1;
+        listener.again_at = Some(now + delay);
+        listener.address = None;
+        let is_news = listener.error.replace(error.clone()).as_ref() != Some(&error);
+        if is_news {
+            let text = format!("listener {name} cannot be bound: {error}");
+            self.announce(Severity::Error, None::<(&ServiceName, _)>, text.clone());
+            self.append(None, "listener", text, "agent");
+        }
+    }
+
+    /// Tries again what is due.
+    pub(super) fn bind_again(&mut self) {
+        let now = self.now;
+        let due = |listener: &Listener| listener.again_at.is_some_and(|at| at <= now);
+        let names: Vec<String> = self
+            .listeners
+            .iter()
+            .filter(|(_, listener)| due(listener))
+            .map(|(name, _)| name.clone())
+            .collect();
+        if self.stopping.is_none() {
+            names.iter().for_each(|name| self.bind(name));
+        }
+    }
+
+    pub(super) fn bind_due(&self) -> Option<Instant> {
+        if self.stopping.is_some() {
+            return None;
+        }
+        self.listeners.values().filter_map(|listener| listener.again_at).min()
+    }
+}

@@ -1,0 +1,179 @@
+//! What operators ask: whether it can be done is said at once, and nothing has changed if it cannot.
+//!
+//! Services are asked for by text: only here is it known which there are.
+
+use model::id::{ReleaseId, ServiceName, Version};
+use model::nearest::nearest;
+use model::rollout::{AbortDenied, Cause, Kind, Phase};
+use model::time::{Instant, WallTime};
+use wire::record::Verdict;
+
+use super::services::Service;
+use super::{Controller, Link};
+use crate::denied::{Accepted, Denied};
+use crate::world::DeployRequest;
+
+impl Controller {
+    /// Starts a rollout to a release in a directory.
+    ///
+    /// A deploy of the stable release is a rollout too: it compares the content, then is done, or has failed.
+    ///
+    /// # Errors
+    /// When it cannot be done now.
+    pub fn try_deploy(
+        &mut self,
+        request: &DeployRequest,
+        now: Instant,
+        wall: WallTime,
+    ) -> Result<Accepted, Denied> {
+        self.at(now, wall);
+        let (name, version) = self.check_deploy(request)?;
+        let service = &self.services[&name];
+        let mut configuration = wire::manifest::Service::from(&service.settings);
+        configuration.release.clone_from(&request.source);
+        let id = service.release_id(&version, &configuration);
+        let verdict = service.release(&id).map(|release| release.record.verdict);
+        if verdict == Some(Verdict::Failed) && !request.force {
+            return Err(Denied::FailedBefore {
+                reason: reason_of(service, &id),
+                service: name,
+                version: id.to_string(),
+            });
+        }
+        let warning = (verdict == Some(Verdict::LeftByRollback))
+            .then(|| format!("{name} was rolled back from {id} by a person before"));
+        let is_stable = service.stable.as_ref() == Some(&id);
+        let runs = service.rollout.as_ref().is_some_and(|running| !running.machine.phase().is_promoted());
+        let rollout = if is_stable {
+            if runs {
+                self.make_way(&name, &id.to_string());
+            }
+            self.verify(&name, id.clone(), request)
+        } else {
+            self.make_way(&name, &id.to_string());
+            let id = self.know_release(&name, &version, &request.source);
+            self.begin(&name, Kind::Deploy, id, &request.actor)
+        };
+        if let Some(warning) = &warning {
+            self.tell(&name, warning.clone());
+        }
+        self.saving.wanted = true;
+        self.settle();
+        Ok(Accepted { rollout, release: id.to_string(), warning })
+    }
+
+    fn verify(&mut self, name: &ServiceName, id: ReleaseId, request: &DeployRequest) -> u64 {
+        let service = &self.services[name];
+        if let Some(running) = service.verifying.as_ref().filter(|running| running.machine.plan().to == id) {
+            return running.id;
+        }
+        let id = self.know_release(name, &id.version, &request.source);
+        self.begin_verifying(name, id, &request.actor)
+    }
+
+    fn check_deploy(&self, request: &DeployRequest) -> Result<(ServiceName, Version), Denied> {
+        let name = self.check_service(request.service.as_str())?;
+        self.check_writable()?;
+        let version = match &request.version {
+            Some(version) => version.clone(),
+            None => {
+                let text = request.source.file_name().map(|name| name.to_string_lossy().into_owned());
+                let no_version = || Denied::NoVersion { path: request.source.display().to_string() };
+                text.unwrap_or_default().parse().ok().ok_or_else(no_version)?
+            }
+        };
+        let running = self.services[&name].rollout.as_ref();
+        match running.filter(|running| !running.machine.phase().is_promoted()) {
+            Some(running) if !request.replace || running.machine.phase() == Phase::Promoting => {
+                Err(Denied::RolloutRuns {
+                    service: name,
+                    version: running.machine.plan().to.to_string(),
+                    phase: running.machine.phase().name(),
+                    actor: running.actor.clone(),
+                })
+            }
+            _ => Ok((name, version)),
+        }
+    }
+
+    fn check_writable(&self) -> Result<(), Denied> {
+        self.saving.error().map_or(Ok(()), |why| Err(Denied::Unwritable { why: why.to_owned() }))
+    }
+
+    fn check_service(&self, name: &str) -> Result<ServiceName, Denied> {
+        let known = || self.services.keys().map(ToString::to_string).collect::<Vec<_>>();
+        let found = self.services.keys().find(|known| known.as_str() == name).cloned();
+        let Some(found) = found else {
+            let known = known();
+            return Err(Denied::UnknownService {
+                name: name.to_owned(),
+                nearest: nearest(name, &known),
+                known,
+            });
+        };
+        if self.stopping.is_some() {
+            return Err(Denied::Stopping);
+        }
+        if self.link == Link::Unknown {
+            return Err(Denied::Starting);
+        }
+        Ok(found)
+    }
+
+    /// Takes the way back: out of a running rollout, else to the newest release that was good.
+    ///
+    /// # Errors
+    /// When there is nothing to go back to.
+    pub fn try_rollback(
+        &mut self,
+        service: &str,
+        actor: &str,
+        now: Instant,
+        wall: WallTime,
+    ) -> Result<Accepted, Denied> {
+        self.at(now, wall);
+        let name = self.check_service(service)?;
+        let running = self.rollout_mut(&name);
+        if let Some(running) = running.filter(|running| !running.machine.phase().is_promoted()) {
+            let release =
+                running.machine.plan().from.as_ref().unwrap_or(&running.machine.plan().to).to_string();
+            let accepted = Accepted { rollout: running.id, release, warning: None };
+            match running.machine.try_abort(Cause::Operator(actor.to_owned())) {
+                Ok(()) => self.settle(),
+                // It is promoted but for a record that cannot be written: the way back leads out of it.
+                Err(AbortDenied::Promoted) => return self.go_back(&name, actor),
+                Err(AbortDenied::RollingBack | AbortDenied::Final) => {}
+            }
+            return Ok(accepted);
+        }
+        self.go_back(&name, actor)
+    }
+
+    fn go_back(&mut self, name: &ServiceName, actor: &str) -> Result<Accepted, Denied> {
+        let service = &self.services[name];
+        let Some(stable) = &service.stable else {
+            return Err(Denied::NoWayBack {
+                service: name.clone(),
+                why: "no release of it was ever stable".to_owned(),
+            });
+        };
+        let Some(to) = service.way_back() else {
+            let why =
+                format!("none but {stable} was ever stable, or each was left by a rollback or has failed");
+            return Err(Denied::NoWayBack { service: name.clone(), why });
+        };
+        if service.ready(&to) == 0 {
+            // Nothing of it runs: the way there is long, and must be remembered. Else traffic moves at once.
+            self.check_writable()?;
+        }
+        self.make_way(name, &to.to_string());
+        let rollout = self.begin(name, Kind::Rollback, to.clone(), actor);
+        self.settle();
+        Ok(Accepted { rollout, release: to.to_string(), warning: None })
+    }
+}
+
+fn reason_of(service: &Service, id: &ReleaseId) -> Option<String> {
+    let last = service.last_rollout.as_ref()?;
+    if last.to == id.to_string() { last.reason.clone() } else { None }
+}

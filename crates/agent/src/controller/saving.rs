@@ -1,0 +1,122 @@
+//! When the record is written, and what is in it.
+//!
+//! ```text
+//!  something changed ──► wanted ──► Action::Write ──► durable
+//!                          ▲                     └──► failed: again after a second
+//! ```
+//! While a release is kept warm the record is written now and then only because time passes.
+
+use std::time::Duration;
+
+use model::id::ReleaseId;
+use model::time::Instant;
+use wire::manifest::millis;
+use wire::record::{Record, ServiceRecord, Warm};
+
+use super::services::Service;
+use super::{Action, Controller};
+use crate::world::StoreError;
+
+/// Between two tries when the record cannot be written.
+const RETRY: Duration = Duration::from_secs(1);
+/// Between two writes that only note how much of a bake is left.
+const REFRESH: Duration = Duration::from_secs(30);
+
+/// Whether the record says what holds.
+#[derive(Debug)]
+pub(super) struct Saving {
+    pub wanted: bool,
+    failed: Option<(String, Instant)>,
+    refresh_at: Option<Instant>,
+}
+
+impl Saving {
+    pub(super) fn new() -> Self {
+        Self { wanted: false, failed: None, refresh_at: None }
+    }
+
+    /// Whether it had failed before.
+    pub(super) fn handle_written(&mut self) -> bool {
+        self.failed.take().is_some()
+    }
+
+    /// Whether that is news.
+    pub(super) fn handle_failed(&mut self, error: &StoreError, now: Instant) -> bool {
+        self.wanted = true;
+        self.failed.replace((error.to_string(), now + RETRY)).is_none()
+    }
+
+    pub(super) fn handle_timeout(&mut self, counting_down: bool, now: Instant) {
+        if self.refresh_at.is_some_and(|at| at <= now) {
+            self.refresh_at = None;
+            self.wanted |= counting_down;
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let retry = self.failed.as_ref().filter(|_| self.wanted).map(|(_, at)| *at);
+        self.refresh_at.into_iter().chain(retry).min()
+    }
+
+    pub(super) fn error(&self) -> Option<&str> {
+        self.failed.as_ref().map(|(error, _)| error.as_str())
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.wanted && self.failed.as_ref().is_none_or(|(_, at)| *at <= now)
+    }
+}
+
+impl Controller {
+    /// Last in a settle: the tables that this record speaks of are out.
+    pub(super) fn save(&mut self) {
+        if !self.saving.is_due(self.now) {
+            return;
+        }
+        self.saving.wanted = false;
+        let counting_down = self.services.values().any(|service| service.warm.is_some());
+        self.saving.refresh_at = counting_down.then(|| self.now + REFRESH);
+        let record = self.record();
+        self.out.push_back(Action::Write(Box::new(record)));
+    }
+
+    /// What has to survive, as of now.
+    pub fn record(&self) -> Record {
+        Record {
+            v: 1,
+            written_at_ms: self.wall.0,
+            manifest: self.base.wire.clone(),
+            source: self.base.source.clone(),
+            path: self.base.path.clone(),
+            binary_origin: self.base.binary_origin.clone(),
+            environment: self.base.environment.clone(),
+            table_generation: self.tables.generation,
+            next_rollout: self.next_rollout,
+            services: self
+                .services
+                .iter()
+                .map(|(name, service)| (name.to_string(), self.service(service, name)))
+                .collect(),
+        }
+    }
+
+    fn service(&self, service: &Service, name: &model::id::ServiceName) -> ServiceRecord {
+        let left = service.rollout.as_ref().and_then(|running| running.machine.bake_left(self.now));
+        let warm =
+            |release: &ReleaseId| Warm { release: release.to_string(), left_ms: left.map_or(0, millis) };
+        let rollout = service.rollout.as_ref().map(|running| {
+            let mut record = running.record(self.now);
+            record.receipt = self.receipt(name);
+            record
+        });
+        ServiceRecord {
+            stable: service.stable.as_ref().map(ToString::to_string),
+            warm: service.warm.as_ref().map(warm),
+            releases: service.releases.iter().map(|release| release.record.clone()).collect(),
+            rollout,
+            last_rollout: service.last_rollout.clone(),
+            requests_before: service.before.requests,
+            errors_before: service.before.errors,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Stopping everything: proxies finish and exit, then instances stop, then the holder may go.
+//!
+//! ```text
+//!  asked ──► proxies drain ──► instances stop ──► the record is written ──► stopped
+//!              │ a harder level, or the time is up │
+//!              └───────────────────────────────────┘
+//! ```
+//! What is wanted does not change: the next `up` starts again what ran.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use model::instance::Hardness;
+use model::time::{Instant, WallTime};
+use wire::link::StopLevel;
+
+use super::{Action, Controller};
+use crate::world::{FleetRequest, Severity};
+
+/// Beyond the longest drain timeout, for proxies to close their connections and exit.
+const PROXY_MARGIN: Duration = Duration::from_secs(5);
+
+/// How far it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stopping {
+    pub level: StopLevel,
+    step: Step,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    Proxies { awaited: BTreeSet<u64>, until: Instant },
+    Instances(Hardness),
+    Stopped,
+}
+
+impl Stopping {
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match &self.step {
+            Step::Proxies { until, .. } => Some(*until),
+            Step::Instances(_) | Step::Stopped => None,
+        }
+    }
+}
+
+impl Controller {
+    /// Stops everything; asked again with a higher level, it goes on harder.
+    pub fn stop_all(&mut self, level: StopLevel, now: Instant, wall: WallTime) {
+        self.at(now, wall);
+        self.begin_stop(level);
+        self.settle();
+    }
+
+    /// Everything has ended.
+    pub fn is_stopped(&self) -> bool {
+        self.stopping.as_ref().is_some_and(|stopping| stopping.step == Step::Stopped)
+    }
+
+    pub(super) fn begin_stop(&mut self, level: StopLevel) {
+        if self.stopping.as_ref().is_some_and(|stopping| stopping.level >= level) {
+            return;
+        }
+        if self.stopping.is_none() {
+            self.append(None, "handover", "stopping everything".to_owned(), "operator");
+        }
+        let (text, step, deadline) = match level {
+            StopLevel::Drain => {
+                let longest = self.services.values().map(|service| service.settings.stop.drain_timeout).max();
+                let deadline = longest.unwrap_or_default();
+                let awaited = self.tables.proxies.keys().copied().collect();
+                let step = Step::Proxies { awaited, until: self.now + deadline + PROXY_MARGIN };
+                ("stopping: requests in flight finish first", step, deadline)
+            }
+            StopLevel::SkipDrain => (
+                "stopping without waiting for requests",
+                Step::Instances(Hardness::SkipDrain),
+                Duration::ZERO,
+            ),
+            StopLevel::Kill => ("killing everything", Step::Instances(Hardness::Kill), Duration::ZERO),
+        };
+        self.announce(Severity::Info, None, text.to_owned());
+        self.tables.closing = true;
+        self.out.push_back(Action::Drain(deadline));
+        if !self.is_stopped() {
+            self.stopping = Some(Stopping { level, step });
+        }
+    }
+
+    /// A proxy that starts while everything stops has nothing to do.
+    pub(super) fn drain_late_proxy(&mut self) {
+        if self.stopping.is_some() {
+            self.out.push_back(Action::Drain(Duration::ZERO));
+        }
+    }
+
+    pub(super) fn drive_stop(&mut self) {
+        let Some(stopping) = &mut self.stopping else { return };
+        if let Step::Proxies { awaited, until } = &mut stopping.step {
+            awaited.retain(|proxy| self.tables.proxies.contains_key(proxy));
+            if awaited.is_empty() {
+                stopping.step = Step::Instances(Hardness::Drain);
+            } else if *until <= self.now {
+                stopping.step = Step::Instances(Hardness::SkipDrain);
+            }
+        }
+        let Step::Instances(hardness) = stopping.step else { return };
+        let now = self.now;
+        for slot in self.services.values_mut().flat_map(|service| service.slots.values_mut()) {
+            // Denied where it is being stopped as hard already.
+            let _ = slot.machine.try_stop(hardness, now);
+        }
+        while self.drive_instances() | self.publish() {}
+        self.flush();
+        if self.services.values().all(|service| service.slots.is_empty()) {
+            self.saving.wanted = true;
+            self.save();
+            self.out.push_back(Action::Fleet(FleetRequest::Stopped));
+            if let Some(stopping) = &mut self.stopping {
+                stopping.step = Step::Stopped;
+            }
+        }
+    }
+}

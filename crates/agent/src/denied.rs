@@ -1,0 +1,108 @@
+//! Why an operator's request is not taken, in words for people: what, why, and what to do.
+
+use model::id::ServiceName;
+
+/// What is taken, and how it can be followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The rollout to follow.
+    pub rollout: u64,
+    /// Release it leads to.
+    pub release: String,
+    /// It is done all the same, but someone should know this.
+    pub warning: Option<String>,
+}
+
+/// Why a request is not taken. Nothing has changed then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// No such service.
+    #[error("there is no service `{name}`{}", nearest_or_all(nearest.as_deref(), known))]
+    UnknownService {
+        /// What was asked for.
+        name: String,
+        /// What may have been meant.
+        nearest: Option<String>,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// A rollout runs.
+    #[error("{service} is in a rollout to {version} ({phase}), started by {actor}")]
+    RolloutRuns {
+        /// Which service.
+        service: ServiceName,
+        /// Where it leads.
+        version: String,
+        /// Where it stands.
+        phase: &'static str,
+        /// Who started it.
+        actor: String,
+    },
+    /// The release failed before.
+    #[error("{service} {version} failed before{}", because(reason.as_deref()))]
+    FailedBefore {
+        /// Which service.
+        service: ServiceName,
+        /// Which release.
+        version: String,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// No version was given and the directory's name is none.
+    #[error("the name of {path} is not a version")]
+    NoVersion {
+        /// The directory.
+        path: String,
+    },
+    /// Nothing to go back to.
+    #[error("{service} has no release to go back to: {why}")]
+    NoWayBack {
+        /// Which service.
+        service: ServiceName,
+        /// Why not.
+        why: String,
+    },
+    /// What is accepted has to survive, and cannot now.
+    #[error("nothing new is begun: {why}")]
+    Unwritable {
+        /// Why the record cannot be written.
+        why: String,
+    },
+    /// Everything is being stopped.
+    #[error("everything is being stopped")]
+    Stopping,
+    /// The agent has just started and does not know yet what runs.
+    #[error("the control plane is just starting")]
+    Starting,
+}
+
+impl Denied {
+    /// What to do.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::RolloutRuns { .. } => {
+                Some("wait until it is done, `handover rollback` it, or take its place with `--replace`")
+            }
+            Self::FailedBefore { .. } => {
+                Some("deploy another version, or this one all the same with `--force`")
+            }
+            Self::NoVersion { .. } => Some("name the version with `--version`"),
+            Self::Starting => Some("ask again in a second"),
+            Self::Unwritable { .. } => {
+                Some("make the state directory writable; it is tried again every second")
+            }
+            Self::UnknownService { .. } | Self::NoWayBack { .. } | Self::Stopping => None,
+        }
+    }
+}
+
+fn nearest_or_all(nearest: Option<&str>, known: &[String]) -> String {
+    match nearest {
+        Some(nearest) => format!("; did you mean `{nearest}`?"),
+        None => format!("; there is {}", known.join(", ")),
+    }
+}
+
+fn because(reason: Option<&str>) -> String {
+    reason.map(|reason| format!(" ({reason})")).unwrap_or_default()
+}

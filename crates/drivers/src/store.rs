@@ -1,0 +1,74 @@
+//! Files: the record, history, releases.
+//!
+//! Only `write` waits for the disk on the agent's own thread: what comes after it relies on it. History has a
+//! thread of its own, and releases are copied and deleted on threads that may take their time.
+
+pub mod history;
+pub mod record;
+pub mod release;
+
+use std::path::{Path, PathBuf};
+
+use agent::world::{Event, HistoryEntry, PrepareRelease, Store, StoreError};
+use host::paths::Layout;
+use model::id::ServiceName;
+use wire::record::Record;
+
+use crate::Events;
+use history::History;
+use record::RecordFiles;
+
+/// The files of one state directory.
+#[derive(Debug)]
+pub struct Files {
+    record: RecordFiles,
+    history: History,
+    releases: PathBuf,
+    events: Events,
+}
+
+impl Files {
+    /// Takes over opened record files; what an interrupted copy left of releases is removed.
+    pub fn new(layout: &Layout, record: RecordFiles, history: History, events: Events) -> Self {
+        let releases = layout.releases();
+        let sweep = releases.clone();
+        tokio::task::spawn_blocking(move || release::remove_leftovers(&sweep));
+        Self { record, history, releases, events }
+    }
+}
+
+impl Store for Files {
+    fn write(&mut self, record: &Record) -> Result<(), StoreError> {
+        self.record.write(record)
+    }
+
+    fn append(&mut self, entry: &HistoryEntry) {
+        self.history.append(entry);
+    }
+
+    fn prepare(&mut self, request: PrepareRelease) {
+        let releases = self.releases.clone();
+        let events = self.events.clone();
+        tokio::task::spawn_blocking(move || {
+            let prepared = release::prepare(&releases, &request);
+            let PrepareRelease { service, release, .. } = request;
+            let _ = events.blocking_send(match prepared {
+                Ok(prepared) => {
+                    let (directory, hash) = (prepared.directory, prepared.hash);
+                    Event::ReleasePrepared { service, release, directory, hash }
+                }
+                Err(refused) => Event::ReleaseRefused { service, release, error: refused.to_string() },
+            });
+        });
+    }
+
+    fn remove_release(&mut self, service: &ServiceName, directory: &str) {
+        let releases = self.releases.clone();
+        let (service, directory) = (service.clone(), Path::new(directory).to_owned());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = release::remove(&releases, &service, &directory) {
+                tracing::warn!(directory = %directory.display(), %error, "a release could not be removed");
+            }
+        });
+    }
+}

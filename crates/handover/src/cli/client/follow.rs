@@ -1,0 +1,319 @@
+//! Follows a rollout to its end, whichever agent tells the story.
+//!
+//! ```text
+//!   ask after line N ──► lines, state ──► print ──► ask after line M …
+//!        ▲                                 │
+//!        └── another agent: from line 0, and only what was not printed yet
+//! ```
+//! Leaving (Ctrl-C) changes nothing: the rollout is the agent's.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::time::Duration;
+
+use admin::api::{PROGRESS_WAIT_MS_MAX, Phase, Progress, RolloutReport, ServiceReport};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::Client;
+use crate::cli::Failure;
+use crate::cli::render::{self, Style};
+use crate::exit_code::Code;
+
+/// Between two looks of the line that changes.
+const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
+/// Widest line that is redrawn: one that wraps could not be.
+const LIVE_COLUMNS_MAX: usize = 78;
+/// Takes a line that is redrawn away again.
+const ERASE_LINE: &str = "\r\x1b[K";
+
+/// How far a rollout is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Promoted with the old release unrouted, or final.
+    Decided,
+    /// Final.
+    Final,
+}
+
+impl Until {
+    fn is_reached(self, progress: &Progress) -> bool {
+        // A promoted release that is being left again is not decided before it is left.
+        let is_decided = progress.decided && progress.rollout.phase != Phase::RollingBack;
+        progress.is_final || (self == Self::Decided && is_decided)
+    }
+}
+
+/// How following ended.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// Where it was followed to.
+    Reached(Box<Progress>),
+    /// Ctrl-C: it goes on by itself.
+    Left,
+}
+
+/// Where the story is told.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    /// A terminal: the present state is a line that changes.
+    pub(crate) live: bool,
+    /// Colour.
+    pub(crate) colour: bool,
+    /// Nothing at all is printed.
+    pub(crate) quiet: bool,
+    is_drawn: bool,
+    #[cfg(test)]
+    pub(in crate::cli) shown: String,
+}
+
+impl Screen {
+    /// A screen; `quiet` tells nothing.
+    pub(crate) fn new(live: bool, colour: bool, quiet: bool) -> Self {
+        Self {
+            live: live && !quiet,
+            colour,
+            quiet,
+            is_drawn: false,
+            #[cfg(test)]
+            shown: String::new(),
+        }
+    }
+
+    /// Prints a line that stays.
+    pub(crate) fn line(&mut self, text: &str) {
+        if self.quiet {
+            return;
+        }
+        self.erase();
+        self.put(&format!("{text}\n"));
+    }
+
+    /// Prints the line that changes.
+    fn draw(&mut self, text: &str) {
+        if self.live {
+            let text = styled_cut(text, self.colour);
+            self.put(&format!("{ERASE_LINE}{text}"));
+            self.is_drawn = true;
+        }
+    }
+
+    fn erase(&mut self) {
+        if std::mem::take(&mut self.is_drawn) {
+            self.put(ERASE_LINE);
+        }
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "tests keep what is shown")]
+    fn put(&mut self, text: &str) {
+        render::print(text);
+    }
+
+    #[cfg(test)]
+    fn put(&mut self, text: &str) {
+        self.shown.push_str(text);
+    }
+}
+
+fn styled_cut(text: &str, colour: bool) -> String {
+    render::styled(&render::cut(text, LIVE_COLUMNS_MAX), Style::Dim, colour)
+}
+
+/// Follows rollout `id` of `service`; `interrupted` ends it early.
+pub(crate) async fn follow(
+    client: &Client,
+    service: &str,
+    id: u64,
+    until: Until,
+    screen: &mut Screen,
+    interrupted: impl Future<Output = ()>,
+) -> Result<Ending, Failure> {
+    let mut story = Story::default();
+    tokio::pin!(interrupted);
+    let mut redraw = tokio::time::interval(REDRAW_INTERVAL);
+    redraw.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let began = Instant::now();
+    loop {
+        let progress = {
+            let answer = next(client, service, id, &story);
+            tokio::pin!(answer);
+            loop {
+                tokio::select! {
+                    answer = &mut answer => break answer,
+                    _ = redraw.tick() => screen.draw(&story.present(began.elapsed())),
+                    () = &mut interrupted => {
+                        screen.erase();
+                        return Ok(Ending::Left);
+                    }
+                }
+            }
+        };
+        let progress = progress.inspect_err(|_| screen.erase())?;
+        for line in story.hear(&progress) {
+            screen.line(&line);
+        }
+        if until.is_reached(&progress) && !story.asks_again {
+            screen.erase();
+            return Ok(Ending::Reached(Box::new(progress)));
+        }
+    }
+}
+
+async fn next(client: &Client, service: &str, id: u64, story: &Story) -> Result<Progress, Failure> {
+    let mut path =
+        format!("/v1/services/{service}/rollouts/{id}?after={}&wait_ms={PROGRESS_WAIT_MS_MAX}", story.after);
+    if let Some(last) = &story.last {
+        path.push_str("&state=");
+        path.push_str(&last.state());
+    }
+    match client.get_waiting(&path, Duration::from_millis(PROGRESS_WAIT_MS_MAX)).await {
+        Err(failure) if failure.code == Code::NoSuch => forgotten(client, service, id).await,
+        answer => answer,
+    }
+}
+
+/// A new agent may know of an old rollout only how it ended.
+async fn forgotten(client: &Client, service: &str, id: u64) -> Result<Progress, Failure> {
+    let status = client.status().await?;
+    match status.services.get(service).and_then(|service| find(service, id)) {
+        Some((rollout, is_final)) => Ok(Progress {
+            decided: is_final || rollout.phase == Phase::Baking,
+            rollout: rollout.clone(),
+            is_final,
+            agent: status.processes.agent.pid,
+            ..Progress::default()
+        }),
+        None => Err(Failure::new(
+            Code::Failed,
+            format_args!("the agent no longer knows rollout {id} of {service}: others came after it"),
+        )
+        .with_hint(format_args!("see what runs now: `handover status {service}{}`", client.option()))),
+    }
+}
+
+fn find(service: &ServiceReport, id: u64) -> Option<(&RolloutReport, bool)> {
+    let running = service.rollout.as_ref().map(|rollout| (rollout, false));
+    let last = service.last_rollout.as_ref().map(|rollout| (rollout, true));
+    running.into_iter().chain(last).find(|(rollout, _)| rollout.id == id)
+}
+
+/// What was heard of a rollout.
+#[derive(Debug, Default)]
+struct Story {
+    /// Sequence of the last line, as the present agent counts.
+    after: u64,
+    agent: u32,
+    /// Another agent tells it now: it may tell again what was told.
+    is_retold: bool,
+    /// The last answer left out lines that were not heard.
+    asks_again: bool,
+    told: BTreeSet<String>,
+    last: Option<Progress>,
+}
+
+impl Story {
+    /// The lines that are new.
+    fn hear(&mut self, progress: &Progress) -> Vec<String> {
+        let is_another = self.last.is_some() && progress.agent != self.agent;
+        self.agent = progress.agent;
+        self.last = Some(progress.clone());
+        self.is_retold |= is_another;
+        // Its count began anew, so what was asked for was the wrong part of its story.
+        self.asks_again = is_another && std::mem::take(&mut self.after) > 0;
+        if self.asks_again {
+            return Vec::new();
+        }
+        let mut lines = Vec::new();
+        for line in &progress.lines {
+            self.after = self.after.max(line.sequence);
+            let is_new = self.told.insert(line.text.clone());
+            if is_new || !self.is_retold {
+                lines.push(format!("{:>8}  {}", render::millis(line.at_ms), line.text));
+            }
+        }
+        lines
+    }
+
+    /// The present state in one line.
+    fn present(&self, elapsed: Duration) -> String {
+        let Some(Progress { rollout, .. }) = &self.last else {
+            return format!("{:>8}  …", render::duration(elapsed));
+        };
+        let mut text = format!("{:>8}  {}", render::duration(elapsed), rollout.phase);
+        if rollout.weight_percent > 0 && rollout.weight_percent < 100 {
+            text.push_str(&format!(" at {} %", rollout.weight_percent));
+        }
+        if let Some(waiting_on) = &rollout.waiting_on {
+            text.push_str(" · ");
+            text.push_str(waiting_on);
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use admin::api::ProgressLine;
+
+    use super::*;
+
+    fn progress(agent: u32, lines: &[(u64, &str)]) -> Progress {
+        let line = |(sequence, text): &(u64, &str)| ProgressLine {
+            sequence: *sequence,
+            at_ms: 300,
+            text: (*text).into(),
+        };
+        Progress { agent, lines: lines.iter().map(line).collect(), ..Progress::default() }
+    }
+
+    #[test]
+    fn another_agent_is_heard_from_its_beginning_and_repeats_nothing() {
+        let mut story = Story::default();
+        assert_eq!(
+            story.hear(&progress(1, &[(1, "copied"), (2, "started")])),
+            ["   0.3 s  copied", "   0.3 s  started"]
+        );
+        assert_eq!(story.after, 2);
+        assert!(story.hear(&progress(2, &[(3, "ready")])).is_empty());
+        assert_eq!((story.after, story.asks_again), (0, true));
+        assert_eq!(
+            story.hear(&progress(2, &[(1, "goes on"), (2, "started"), (3, "ready")])),
+            ["   0.3 s  goes on", "   0.3 s  ready"]
+        );
+        assert_eq!((story.after, story.asks_again), (3, false));
+    }
+
+    #[test]
+    fn one_agent_may_say_the_same_twice() {
+        let mut story = Story::default();
+        let said = story.hear(&progress(1, &[(1, "exited, restarts"), (2, "exited, restarts")]));
+        assert_eq!(said.len(), 2);
+    }
+
+    #[test]
+    fn a_promoted_release_that_is_being_left_is_followed_on() {
+        let mut progress = Progress { decided: true, ..Progress::default() };
+        for (phase, is_reached) in [(Phase::Baking, true), (Phase::RollingBack, false)] {
+            progress.rollout.phase = phase;
+            assert_eq!(Until::Decided.is_reached(&progress), is_reached);
+            assert!(!Until::Final.is_reached(&progress));
+        }
+    }
+
+    #[test]
+    fn the_line_that_changes_is_taken_away_before_a_line_that_stays() {
+        let mut screen = Screen::new(true, false, false);
+        screen.draw("   0.1 s  starting");
+        screen.line("ready");
+        screen.line("routed");
+        assert_eq!(screen.shown, "\r\x1b[K   0.1 s  starting\r\x1b[Kready\nrouted\n");
+        let mut plain = Screen::new(false, false, false);
+        plain.draw("unseen");
+        plain.line("ready");
+        assert_eq!(plain.shown, "ready\n");
+        let mut quiet = Screen::new(true, true, true);
+        quiet.draw("unseen");
+        quiet.line("unseen");
+        assert_eq!(quiet.shown, "");
+    }
+}

@@ -1,0 +1,288 @@
+//! `handover status`: what runs, as a table or as the API's JSON.
+
+use std::process::ExitCode;
+
+use admin::api::{InstanceReport, Phase, Processes, RolloutReport, ServiceReport, StatusReport};
+
+use super::client::{self, Client};
+use super::deploy::{known, print_json};
+use super::render::{self, Cell, Style, Table};
+use super::{Failure, Global};
+use crate::exit_code::Code;
+
+/// Arguments of `status`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only this service
+    pub(crate) service: Option<String>,
+    /// Print JSON with stable field names
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Runs `handover status`.
+pub(crate) fn run(args: Args, global: &Global) -> Result<ExitCode, Failure> {
+    let client = Client::find(global)?;
+    client::block_on(async {
+        let mut status = client.status().await?;
+        if let Some(service) = &args.service {
+            known(&status, service, &client)?;
+            status.services.retain(|name, _| name == service);
+        }
+        if args.json {
+            print_json(&status);
+        } else {
+            render::print(&text(&status, global.colour_out()));
+        }
+        Ok(Code::Done.into())
+    })
+}
+
+/// The whole status for people.
+fn text(status: &StatusReport, colour: bool) -> String {
+    let mut text = processes(&status.processes, colour);
+    if status.stopping {
+        text.push_str(&render::styled("everything is being stopped\n", Style::Yellow, colour));
+    }
+    for warning in &status.warnings {
+        text.push_str(&format!("{} {warning}\n", render::styled("warning:", Style::Yellow, colour)));
+    }
+    for table in [listeners(status), services(status), instances(status)] {
+        if !table.is_empty() {
+            text.push('\n');
+            text.push_str(&table.render(colour));
+        }
+    }
+    let notes: Vec<String> =
+        status.services.iter().filter_map(|(name, service)| last(name, service, colour)).collect();
+    if !notes.is_empty() {
+        text.push('\n');
+        text.push_str(&notes.concat());
+    }
+    text
+}
+
+fn processes(processes: &Processes, colour: bool) -> String {
+    let missing = |name: &str| render::styled(&format!("no {name}"), Style::Red, colour);
+    let holder = processes
+        .holder
+        .as_ref()
+        .map_or_else(|| missing("holder"), |holder| format!("holder {}", holder.pid));
+    let mut parts = vec![holder];
+    match &processes.proxy {
+        None => parts.push(missing("proxy")),
+        Some(proxy) => {
+            parts.push(format!("proxy {} (generation {})", proxy.pid, proxy.generation));
+            for old in &proxy.draining {
+                let connections = render::counted(old.connections, "connection");
+                parts.push(format!(
+                    "draining proxy {} (generation {}, {connections})",
+                    old.pid, old.generation
+                ));
+            }
+        }
+    }
+    parts.push(format!("agent {}", processes.agent.pid));
+    parts.join(" · ") + "\n"
+}
+
+fn listeners(status: &StatusReport) -> Table {
+    let mut table = Table::new(&["LISTENER", "ADDRESS"]);
+    for (name, listener) in &status.listeners {
+        let address = match (&listener.address, &listener.error) {
+            (Some(address), _) => Cell::from(address.as_str()),
+            (None, Some(error)) => Cell::new(format!("not bound: {error}"), Style::Red),
+            (None, None) => Cell::new("not bound yet", Style::Yellow),
+        };
+        table.row([name.as_str().into(), address]);
+    }
+    table
+}
+
+fn services(status: &StatusReport) -> Table {
+    let mut table = Table::new(&["SERVICE", "STABLE", "REQUESTS", "ERRORS", "ROLLOUT"]);
+    for (name, service) in &status.services {
+        let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), render::count);
+        let errors = Style::Yellow;
+        let errors = if service.errors_total.unwrap_or(0) > 0 { errors } else { Style::Plain };
+        table.row([
+            Cell::new(name, Style::Bold),
+            service.stable.as_deref().map_or_else(|| Cell::new("none", Style::Yellow), Into::into),
+            number(service.requests_total).into(),
+            Cell::new(number(service.errors_total), errors),
+            rollout(service),
+        ]);
+    }
+    table
+}
+
+fn rollout(service: &ServiceReport) -> Cell {
+    let warm = service
+        .warm
+        .as_ref()
+        .map(|warm| format!("{} warm for {}", warm.version, render::millis(warm.left_ms)));
+    let Some(rollout) = &service.rollout else {
+        return Cell::new(warm.unwrap_or_default(), Style::Dim);
+    };
+    let mut text = format!("{} {}", rollout.version, rollout.phase);
+    if rollout.weight_percent > 0 && rollout.weight_percent < 100 {
+        text.push_str(&format!(" at {} %", rollout.weight_percent));
+    }
+    for more in [&rollout.step, &rollout.verdict, &rollout.waiting_on, &warm].into_iter().flatten() {
+        text.push_str(", ");
+        text.push_str(more);
+    }
+    Cell::new(text, if rollout.phase == Phase::Baking { Style::Dim } else { Style::Yellow })
+}
+
+fn instances(status: &StatusReport) -> Table {
+    let mut table = Table::new(&["INSTANCE", "STATE", "PID", "ADDRESS", "RESTARTS", "DETAIL"]);
+    for instance in status.services.values().flat_map(|service| &service.instances) {
+        table.row(instance_row(instance));
+    }
+    table
+}
+
+fn instance_row(instance: &InstanceReport) -> [Cell; 6] {
+    let style = match instance.state.as_str() {
+        "ready" => Style::Green,
+        "warm" | "stopped" => Style::Dim,
+        "unready" | "backoff" => Style::Red,
+        _ => Style::Yellow,
+    };
+    let dash = || "-".to_owned();
+    [
+        instance.id.as_str().into(),
+        Cell::new(&instance.state, style),
+        instance.pid.map_or_else(dash, |pid| pid.to_string()).into(),
+        instance.address.clone().unwrap_or_else(dash).into(),
+        Cell::new(
+            instance.restarts.to_string(),
+            if instance.restarts > 0 { Style::Yellow } else { Style::Plain },
+        ),
+        render::cut(instance.detail.as_deref().unwrap_or_default(), usize::MAX).into(),
+    ]
+}
+
+/// The last rollout, where it did not hold: with what it said, because the command that saw it may be long gone.
+fn last(name: &str, service: &ServiceReport, colour: bool) -> Option<String> {
+    let rollout: &RolloutReport = service.last_rollout.as_ref()?;
+    if service.rollout.is_some() || !matches!(rollout.phase, Phase::RolledBack | Phase::Failed) {
+        return None;
+    }
+    let ended = if rollout.phase == Phase::Failed { "failed" } else { "was rolled back" };
+    let head = format!("{name}: the last rollout, to {}, {ended}", rollout.version);
+    let mut text = render::styled(&head, Style::Red, colour);
+    if let Some(reason) = &rollout.reason {
+        text.push_str(": ");
+        text.push_str(reason);
+    }
+    text.push('\n');
+    text.push_str(&render::quoted(&rollout.output));
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use admin::api::{AgentProcess, DrainingProxy, HolderProcess, ListenerReport, ProxyProcess, WarmReport};
+
+    use super::*;
+
+    fn instance(id: &str, state: &str) -> InstanceReport {
+        InstanceReport {
+            id: id.into(),
+            pid: Some(1210),
+            version: "1.4.1".into(),
+            state: state.into(),
+            address: Some("127.0.0.1:20000".into()),
+            ..InstanceReport::default()
+        }
+    }
+
+    fn sample() -> StatusReport {
+        let mut status = StatusReport {
+            processes: Processes {
+                holder: Some(HolderProcess { pid: 1201 }),
+                proxy: Some(ProxyProcess {
+                    pid: 1203,
+                    generation: 2,
+                    draining: vec![DrainingProxy { pid: 1190, generation: 1, connections: 1 }],
+                }),
+                agent: AgentProcess { pid: 1202 },
+            },
+            ..StatusReport::default()
+        };
+        let bound = ListenerReport { address: Some("0.0.0.0:8080".into()), error: None };
+        status.listeners.insert("web".into(), bound);
+        let mut backoff = instance("web@1.5.0/0", "backoff");
+        backoff.pid = None;
+        backoff.address = None;
+        backoff.restarts = 3;
+        backoff.detail = Some("exited with code 1; starts again in 4 s".into());
+        let service = ServiceReport {
+            stable: Some("1.4.1".into()),
+            warm: None,
+            rollout: Some(RolloutReport {
+                version: "1.5.0".into(),
+                phase: Phase::Starting,
+                waiting_on: Some("web@1.5.0/0 is not ready".into()),
+                ..RolloutReport::default()
+            }),
+            instances: vec![instance("web@1.4.1/0", "ready"), backoff],
+            requests_total: Some(1_204_331),
+            errors_total: Some(0),
+            last_rollout: None,
+        };
+        status.services.insert("web".into(), service);
+        status
+    }
+
+    #[test]
+    fn everything_that_runs_is_in_aligned_tables() {
+        assert_eq!(
+            text(&sample(), false),
+            "\
+holder 1201 · proxy 1203 (generation 2) · draining proxy 1190 (generation 1, 1 connection) · agent 1202
+
+LISTENER  ADDRESS
+web       0.0.0.0:8080
+
+SERVICE  STABLE  REQUESTS   ERRORS  ROLLOUT
+web      1.4.1   1,204,331  0       1.5.0 starting, web@1.5.0/0 is not ready
+
+INSTANCE     STATE    PID   ADDRESS          RESTARTS  DETAIL
+web@1.4.1/0  ready    1210  127.0.0.1:20000  0
+web@1.5.0/0  backoff  -     -                3         exited with code 1; starts again in 4 s
+"
+        );
+    }
+
+    #[test]
+    fn a_rollout_that_did_not_hold_is_told_after_the_tables() {
+        let mut status = sample();
+        let service = status.services.get_mut("web").unwrap();
+        service.rollout = None;
+        service.warm = Some(WarmReport { version: "1.4.0".into(), left_ms: 590_000 });
+        service.last_rollout = Some(RolloutReport {
+            version: "1.5.0".into(),
+            phase: Phase::RolledBack,
+            reason: Some("web@1.5.0/0 did not get ready within 60 s".into()),
+            output: vec!["panic!".into()],
+            ..RolloutReport::default()
+        });
+        let text = text(&status, false);
+        assert!(text.contains("1,204,331  0       1.4.0 warm for 9 m 50 s\n"), "{text}");
+        assert!(
+            text.ends_with(
+                "\nweb: the last rollout, to 1.5.0, was rolled back: web@1.5.0/0 did not get ready within 60 s\n  │ panic!\n"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn colour_is_there_only_when_asked_for() {
+        assert!(!text(&sample(), false).contains('\x1b'));
+        assert!(text(&sample(), true).contains("\x1b[32mready\x1b[0m"));
+    }
+}

@@ -1,0 +1,74 @@
+//! What holds where the manifest says nothing.
+//!
+//! Every default is here and nowhere else; the schema, `check` and the reference name these.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// `admin.bind`: loopback only.
+pub(super) const ADMIN_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7979);
+/// `proxy.access_log`.
+pub(super) const ACCESS_LOG: bool = true;
+/// `instances.ports`: below the range from which Linux takes ports for outgoing connections.
+pub(super) const INSTANCE_PORTS: (u16, u16) = (20_000, 29_999);
+
+/// `listener.backlog`: bursts of new connections wait there while a proxy is replaced.
+pub(super) const BACKLOG: u32 = 4096;
+/// `listener.header_timeout`.
+pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// `listener.idle_timeout`: above the 60 s that load balancers in front commonly keep a connection.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// `listener.body_timeout`.
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// `listener.head_bytes_max`.
+pub(super) const HEAD_BYTES_MAX: u64 = 64 << 10;
+/// `listener.headers_max`.
+pub(super) const HEADERS_MAX: u32 = 100;
+/// `listener.body_bytes_max`: bodies pass through and are never held, so this only stops runaways.
+pub(super) const BODY_BYTES_MAX: u64 = 1 << 30;
+
+/// `route.path`: everything.
+pub(super) const ROUTE_PATH: &str = "/";
+
+/// `service.instances`: one, and `check` says what that means.
+pub(super) const INSTANCES: u32 = 1;
+
+/// `readiness.interval`.
+pub(super) const READINESS_INTERVAL: Duration = Duration::from_secs(1);
+/// `readiness.timeout`.
+pub(super) const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
+/// `readiness.rise`.
+pub(super) const READINESS_RISE: u32 = 2;
+/// `readiness.fall`.
+pub(super) const READINESS_FALL: u32 = 3;
+/// `readiness.startup_timeout`.
+pub(super) const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// `stop.drain_timeout`.
+pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// `stop.grace_period`.
+pub(super) const GRACE_PERIOD: Duration = Duration::from_secs(30);
+
+/// `restart.delay`.
+pub(super) const RESTART_DELAY: Duration = Duration::from_secs(1);
+/// `restart.max_delay`.
+pub(super) const RESTART_MAX_DELAY: Duration = Duration::from_secs(60);
+/// `restart.reset_after`.
+pub(super) const RESTART_RESET_AFTER: Duration = Duration::from_secs(60);
+
+/// `upstream.connect_timeout`.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// `upstream.response_timeout`.
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// `upstream.idle_reuse`: shorter than the keep-alive limits that servers commonly have, so that a reused
+/// connection is not one the server is just closing.
+pub(super) const IDLE_REUSE: Duration = Duration::from_secs(2);
+
+/// `rollout.keep_warm`.
+pub(super) const KEEP_WARM: Duration = Duration::from_secs(600);
+
+/// `proxy.threads`: one per core.
+pub(super) fn proxy_threads() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(cores).unwrap_or(super::checked::PROXY_THREADS_MAX).min(super::checked::PROXY_THREADS_MAX)
+}

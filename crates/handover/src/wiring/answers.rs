@@ -1,0 +1,132 @@
+//! Answers operators from the control plane: their words in, its decisions out.
+
+use admin::api::{Accepted, DeployBody, DownAccepted, DownBody, DownLevel, RollbackBody};
+use admin::{Refused, RefusedKind};
+use agent::Denied;
+use agent::world::DeployRequest;
+use wire::link::StopLevel;
+
+use super::agent::Running;
+use super::operations::Question;
+use super::report;
+
+/// Who asks, where a client did not say.
+const ACTOR_UNKNOWN: &str = "unknown";
+
+/// Answers at once. Who asked may be gone by now; what was asked for is done all the same.
+pub(super) fn answer(agent: &mut Running, question: Question) {
+    match question {
+        Question::Status(reply) => {
+            let _ = reply.send(Ok(report::status(agent.status())));
+        }
+        Question::Deploy { service, source, body, reply } => {
+            let _ = reply.send(deploy(agent, &service, source, body));
+        }
+        Question::Rollback { service, body, reply } => {
+            let _ = reply.send(rollback(agent, &service, &body));
+        }
+        Question::Progress { service, rollout, after, reply } => {
+            let found = agent.progress(&service, rollout, after).map(report::progress);
+            let none = || Refused::new(RefusedKind::NotFound, format!("{service} has no rollout {rollout}"));
+            let _ = reply.send(found.ok_or_else(none));
+        }
+        Question::Down { body, reply } => {
+            let _ = reply.send(Ok(down(agent, &body)));
+        }
+    }
+}
+
+fn actor(given: Option<&String>) -> String {
+    given.cloned().unwrap_or_else(|| ACTOR_UNKNOWN.to_owned())
+}
+
+fn deploy(
+    agent: &mut Running,
+    service: &str,
+    source: std::path::PathBuf,
+    body: DeployBody,
+) -> Result<Accepted, Refused> {
+    let invalid = |error: model::id::IdError| Refused::new(RefusedKind::Invalid, error.to_string());
+    let version = body.version.map(|version| version.parse()).transpose().map_err(invalid)?;
+    let no_such = |error: model::id::IdError| Refused::new(RefusedKind::NotFound, error.to_string());
+    let request = DeployRequest {
+        service: service.parse().map_err(no_such)?,
+        source,
+        version,
+        replace: body.replace,
+        force: body.force,
+        actor: actor(body.actor.as_ref()),
+    };
+    agent.try_deploy(&request).map(accepted).map_err(|denied| refused(&denied))
+}
+
+fn rollback(agent: &mut Running, service: &str, body: &RollbackBody) -> Result<Accepted, Refused> {
+    let actor = actor(body.actor.as_ref());
+    agent.try_rollback(service, &actor).map(accepted).map_err(|denied| refused(&denied))
+}
+
+fn down(agent: &mut Running, body: &DownBody) -> DownAccepted {
+    tracing::info!(actor = actor(body.actor.as_ref()), level = ?body.level, "everything is to be stopped");
+    agent.stop_all(match body.level {
+        DownLevel::Drain => StopLevel::Drain,
+        DownLevel::SkipDrain => StopLevel::SkipDrain,
+        DownLevel::Kill => StopLevel::Kill,
+    });
+    let services = agent.record().manifest.services;
+    let longest = services.values().map(|service| match body.level {
+        DownLevel::Drain => service.stop.drain_timeout_ms.saturating_add(service.stop.grace_period_ms),
+        DownLevel::SkipDrain => service.stop.grace_period_ms,
+        DownLevel::Kill => 0,
+    });
+    DownAccepted { holder: agent.status().holder, longest_ms: longest.max() }
+}
+
+fn accepted(accepted: agent::Accepted) -> Accepted {
+    Accepted {
+        rollout: Some(accepted.rollout),
+        already_stable: false,
+        version: Some(accepted.release),
+        warning: accepted.warning,
+    }
+}
+
+fn refused(denied: &Denied) -> Refused {
+    let kind = match denied {
+        Denied::UnknownService { .. } => RefusedKind::NotFound,
+        Denied::RolloutRuns { .. }
+        | Denied::FailedBefore { .. }
+        | Denied::NoWayBack { .. }
+        | Denied::Unwritable { .. } => {
+            RefusedKind::Conflict
+        }
+        Denied::NoVersion { .. } => RefusedKind::Invalid,
+        Denied::Stopping | Denied::Starting => RefusedKind::Unavailable,
+    };
+    let refused = Refused::new(kind, denied.to_string());
+    match denied.hint() {
+        Some(hint) => refused.with_hint(hint),
+        None => refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denial_says_what_to_do_and_who_may_ask_again() {
+        let runs = Denied::RolloutRuns {
+            service: "shop".parse().unwrap(),
+            version: "1.5.0".into(),
+            phase: "starting",
+            actor: "ada".into(),
+        };
+        let said = refused(&runs);
+        assert_eq!(said.kind, RefusedKind::Conflict);
+        assert!(said.message.contains("1.5.0") && said.message.contains("ada"));
+        assert!(said.hint.unwrap().contains("--replace"));
+        assert_eq!(refused(&Denied::Starting).kind, RefusedKind::Unavailable);
+        let unknown = Denied::UnknownService { name: "shp".into(), nearest: Some("shop".into()), known: vec![] };
+        assert_eq!(refused(&unknown).kind, RefusedKind::NotFound);
+    }
+}

@@ -1,0 +1,46 @@
+//! The holder's few lines: all in `logs/handover.log`, what people should see on standard error too.
+//!
+//! Neither failing to write nor nobody reading stops it from working.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::Write;
+
+use host::paths::Layout;
+use model::time::WallTime;
+
+/// Where the lines go.
+#[derive(Debug)]
+pub(crate) struct Log {
+    file: Option<File>,
+    pid: u32,
+}
+
+impl Log {
+    pub(crate) fn open(layout: &Layout) -> Self {
+        let file = host::file::append_private(&layout.own_log()).ok();
+        Self { file, pid: host::process::current_pid() }
+    }
+
+    /// For who looks later.
+    pub(crate) fn info(&mut self, text: impl Display) {
+        self.write("INFO", &text);
+    }
+
+    /// For people, now.
+    pub(crate) fn warn(&mut self, text: impl Display) {
+        self.write("WARN", &text);
+        // In the background this is the same file: one line with a time is enough there.
+        if !self.file.as_ref().is_some_and(host::file::is_standard_error) {
+            let _ = writeln!(std::io::stderr(), "handover: {text}");
+        }
+    }
+
+    fn write(&mut self, severity: &str, text: &dyn Display) {
+        if let Some(file) = &mut self.file {
+            let line =
+                format!("{} {severity:>5} holder[{}]: {text}\n", WallTime(host::clock::wall_ms()), self.pid);
+            let _ = file.write_all(line.as_bytes());
+        }
+    }
+}

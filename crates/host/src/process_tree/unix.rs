@@ -1,0 +1,206 @@
+//! cgroup v2 and `/proc`.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{INSTANCE_VARIABLE, STATE_VARIABLE, Tree};
+use crate::process::{self, all_pids, environment, stat};
+
+/// Most cgroups of one name, while earlier ones still have processes.
+const SAME_NAME_MAX: u32 = 100;
+/// Most rounds of looking for processes that were forked while we killed the others.
+const ROUNDS_MAX: u32 = 20;
+
+/// Where the cgroup v2 hierarchy is mounted, and which part of it.
+fn mount(mountinfo: &str) -> Option<(PathBuf, PathBuf)> {
+    mountinfo.lines().find_map(|line| {
+        let (mount, system) = line.split_once(" - ")?;
+        (system.split(' ').next() == Some("cgroup2")).then_some(())?;
+        let mut fields = mount.split(' ').skip(3);
+        Some((plain(fields.next()?), plain(fields.next()?)))
+    })
+}
+
+/// Spaces and the like are written as octal numbers there.
+fn plain(text: &str) -> PathBuf {
+    PathBuf::from(text.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\"))
+}
+
+/// The directory of our own cgroup.
+fn own(mountinfo: &str, cgroups: &str) -> Option<PathBuf> {
+    let (root, point) = mount(mountinfo)?;
+    let path = Path::new(cgroups.lines().find_map(|line| line.strip_prefix("0::"))?);
+    let below = path.strip_prefix(&root).ok()?;
+    // Outside of what our namespace shows.
+    (!below.components().any(|part| part.as_os_str() == "..")).then(|| point.join(below))
+}
+
+pub(super) fn make_base(name: &str) -> Option<PathBuf> {
+    use rustix::fs::{Access, access};
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let cgroups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = own(&mountinfo, &cgroups)?;
+    // Moving a process needs that right on the group that both groups are in.
+    access(own.join("cgroup.procs"), Access::WRITE_OK).ok()?;
+    let base = own.join(name);
+    make_directory(&base).ok()?;
+    access(base.join("cgroup.procs"), Access::WRITE_OK).ok()?;
+    Some(base)
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+pub(super) fn make_cgroup(base: &Path, name: &str) -> io::Result<PathBuf> {
+    // Somebody may have tidied it away.
+    make_directory(base)?;
+    for number in 0..SAME_NAME_MAX {
+        let path = if number == 0 { base.join(name) } else { base.join(format!("{name}~{number}")) };
+        match remove_cgroup(&path) {
+            Ok(()) => {
+                std::fs::create_dir(&path)?;
+                return Ok(path);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::AlreadyExists,
+        format!("{SAME_NAME_MAX} cgroups named {name} have processes"),
+    ))
+}
+
+pub(super) fn kill(state: &str, tree: &Tree) -> io::Result<()> {
+    match &tree.cgroup {
+        Some(cgroup) => kill_cgroup(cgroup),
+        None => kill_rounds(|| members(state, tree)),
+    }
+}
+
+fn kill_cgroup(cgroup: &Path) -> io::Result<()> {
+    match std::fs::OpenOptions::new().write(true).open(cgroup.join("cgroup.kill")) {
+        Ok(mut file) => io::Write::write_all(&mut file, b"1"),
+        // Before Linux 5.14, or the cgroup is gone and with it its processes.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => kill_rounds(|| processes(cgroup)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Kills what `find` finds until it finds nothing new: a killed process forks no more.
+fn kill_rounds(find: impl Fn() -> BTreeSet<u32>) -> io::Result<()> {
+    let mut killed = BTreeSet::new();
+    let mut failed = None;
+    for _ in 0..ROUNDS_MAX {
+        let found: Vec<u32> = find().difference(&killed).copied().collect();
+        if found.is_empty() {
+            break;
+        }
+        for pid in found {
+            match process::signal_pid(pid, process::KILL) {
+                Err(error) if error.raw_os_error() != Some(libc::ESRCH) => failed = Some(error),
+                _ => {}
+            }
+            killed.insert(pid);
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn processes(cgroup: &Path) -> BTreeSet<u32> {
+    let text = std::fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|pid| pid.parse().ok()).filter(|pid| *pid != 0).collect()
+}
+
+/// Living processes of a tree without a cgroup.
+fn members(state: &str, tree: &Tree) -> BTreeSet<u32> {
+    // A session's number is not given to a new process while anybody is in it: if a process of that number lives
+    // and is not the main one, the session that we made has ended.
+    let leader = stat(tree.pid);
+    let session_is_ours = leader.is_none_or(|leader| leader.start_ticks == tree.start_ticks);
+    all_pids()
+        .into_iter()
+        .filter(|pid| *pid > 1 && *pid != process::current_pid())
+        .filter(|pid| {
+            let Some(stat) = stat(*pid).filter(process::Stat::is_alive) else { return false };
+            (session_is_ours && tree.pid != 0 && (stat.session == tree.pid || *pid == tree.pid))
+                || owner(*pid, state).is_some_and(|instance| instance == tree.instance)
+        })
+        .collect()
+}
+
+/// The instance of ours that a process was started for, by its environment.
+fn owner(pid: u32, state: &str) -> Option<String> {
+    owner_in(&environment(pid), state)
+}
+
+fn owner_in(environment: &[u8], state: &str) -> Option<String> {
+    let value = |name: &str| {
+        environment
+            .split(|byte| *byte == 0)
+            .find_map(|entry| std::str::from_utf8(entry).ok()?.strip_prefix(name)?.strip_prefix('='))
+    };
+    (value(STATE_VARIABLE)? == state).then_some(())?;
+    value(INSTANCE_VARIABLE).map(str::to_owned)
+}
+
+pub(super) fn is_empty(state: &str, tree: &Tree) -> bool {
+    match &tree.cgroup {
+        Some(cgroup) => !is_populated(cgroup),
+        None => members(state, tree).is_empty(),
+    }
+}
+
+fn is_populated(cgroup: &Path) -> bool {
+    std::fs::read_to_string(cgroup.join("cgroup.events"))
+        .is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
+}
+
+pub(super) fn remove_cgroup(cgroup: &Path) -> io::Result<()> {
+    if is_populated(cgroup) {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    // A service may have made groups of its own in there.
+    for entry in std::fs::read_dir(cgroup).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&entry.path())?;
+        }
+    }
+    match std::fs::remove_dir(cgroup) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Err(io::ErrorKind::WouldBlock.into()),
+        other => other,
+    }
+}
+
+pub(super) fn kill_unknown(base: Option<&Path>, state: &str, known: &[Tree]) -> Vec<String> {
+    let mut killed = BTreeSet::new();
+    for entry in base.map(std::fs::read_dir).into_iter().flatten().flatten().flatten() {
+        let path = entry.path();
+        let is_known = known.iter().any(|tree| tree.cgroup.as_deref() == Some(&path));
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) || is_known {
+            continue;
+        }
+        if is_populated(&path) {
+            killed.insert(entry.file_name().to_string_lossy().into_owned());
+            // What it does not end, the search by environment may.
+            let _ = kill_cgroup(&path);
+        }
+        // Its processes may need a moment more; then it is removed with the next use of its name.
+        let _ = remove_cgroup(&path);
+    }
+    for pid in all_pids() {
+        let Some(instance) = owner(pid, state) else { continue };
+        let is_known = known.iter().any(|tree| tree.instance == instance);
+        if pid != process::current_pid() && !is_known && process::is_alive(pid) {
+            let _ = process::signal_pid(pid, process::KILL);
+            killed.insert(instance);
+        }
+    }
+    killed.into_iter().collect()
+}

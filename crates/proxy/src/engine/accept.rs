@@ -1,0 +1,221 @@
+//! Accepting: every thread on its own copy of the same socket, and what happens when descriptors run out.
+//!
+//! ```text
+//!  accepting ──stop()──► accepting until nobody waits ──► copy dropped
+//! ```
+//! A connection is handed to its task, or to a thread with fewer of them, before anything is awaited: an accepted
+//! socket that is dropped is a lost client.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+use crate::engine::connection;
+use crate::engine::stats::count;
+use crate::engine::table::Rules;
+use crate::engine::worker::{Command, Worker};
+use crate::h1::answer::{Answer, AnswerForm, write_answer};
+
+/// Nobody came for this long after the stop: nobody waits.
+const EMPTY_AFTER: Duration = Duration::from_millis(20);
+/// Between two attempts to accept while there are no descriptors.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+/// Between two warnings about it.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A listener on one thread.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    name: String,
+    address: String,
+    rules: RefCell<Rc<Rules>>,
+    stop: Notify,
+}
+
+impl Listener {
+    /// For `socket`.
+    pub(crate) fn new(name: &str, socket: &TcpListener, rules: Rc<Rules>) -> io::Result<Self> {
+        Ok(Self::detached(name, &socket.local_addr()?.to_string(), rules))
+    }
+
+    /// For a connection whose listener is gone on this thread.
+    pub(crate) fn detached(name: &str, address: &str, rules: Rc<Rules>) -> Self {
+        Self { name: name.into(), address: address.into(), rules: RefCell::new(rules), stop: Notify::new() }
+    }
+
+    /// What holds on it now.
+    pub(crate) fn rules(&self) -> Rc<Rules> {
+        self.rules.borrow().clone()
+    }
+
+    /// A table was swapped.
+    pub(crate) fn set_rules(&self, rules: Rc<Rules>) {
+        *self.rules.borrow_mut() = rules;
+    }
+
+    /// Its address, as a host for clients that name none.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Accept until nobody waits, and no more.
+    pub(crate) fn stop(&self) {
+        self.stop.notify_one();
+    }
+}
+
+/// A connection on its way to another thread.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    listener: String,
+    address: String,
+}
+
+/// Counts a task that accepts, from before it is started until it has ended.
+#[derive(Debug)]
+struct Accepting(Rc<Worker>);
+
+impl Accepting {
+    fn start(worker: &Rc<Worker>) -> Self {
+        worker.accepting.set(worker.accepting.get() + 1);
+        Self(worker.clone())
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.accepting.set(self.0.accepting.get() - 1);
+    }
+}
+
+/// Starts accepting on `socket` until the listener is stopped and nobody waits.
+pub(crate) fn start_accepting(worker: &Rc<Worker>, listener: Rc<Listener>, socket: TcpListener) {
+    let accepting = Accepting::start(worker);
+    tokio::task::spawn_local(accept_all(accepting, listener, socket));
+}
+
+async fn accept_all(accepting: Accepting, listener: Rc<Listener>, socket: TcpListener) {
+    let worker = accepting.0.clone();
+    let mut reserve = Reserve::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = listener.stop.notified() => break,
+            accepted = socket.accept() => reserve.handle(&worker, &listener, &socket, accepted).await,
+        }
+    }
+    while let Ok(accepted) = tokio::time::timeout(EMPTY_AFTER, socket.accept()).await {
+        reserve.handle(&worker, &listener, &socket, accepted).await;
+    }
+}
+
+/// Serves a connection that another thread accepted.
+pub(crate) fn adopt(worker: &Rc<Worker>, accepted: Accepted) {
+    let listener = worker.listener(&accepted.listener, &accepted.address);
+    match TcpStream::from_std(accepted.stream) {
+        Ok(stream) => start(worker, &listener, stream, accepted.peer),
+        Err(error) => tracing::warn!(%error, "a connection was lost on its way to another thread"),
+    }
+}
+
+fn start(worker: &Rc<Worker>, listener: &Rc<Listener>, stream: TcpStream, peer: SocketAddr) {
+    // The slot first: a connection counts from here on, not from when its task is first run.
+    let slot = worker.add_slot();
+    let connection = connection::serve(worker.clone(), listener.clone(), slot, stream, peer);
+    tokio::task::spawn_local(connection);
+}
+
+fn place(worker: &Rc<Worker>, listener: &Rc<Listener>, stream: TcpStream, peer: SocketAddr) {
+    count(&worker.stats.accepted);
+    let Some(lighter) = worker.lighter_peer() else { return start(worker, listener, stream, peer) };
+    // A place in their queue first: a stream that left the runtime could not come back without a failure.
+    let Ok(permit) = lighter.try_reserve() else { return start(worker, listener, stream, peer) };
+    match stream.into_std() {
+        Ok(stream) => permit.send(Command::Adopt(Box::new(Accepted {
+            stream,
+            peer,
+            listener: listener.name.clone(),
+            address: listener.address.clone(),
+        }))),
+        Err(error) => tracing::warn!(%error, "a connection was lost on its way to another thread"),
+    }
+}
+
+/// Descriptors kept for the moment in which there are no others.
+struct Reserve {
+    kept: Option<(io::PipeReader, io::PipeWriter)>,
+    warned: Option<std::time::Instant>,
+}
+
+impl Reserve {
+    fn new() -> Self {
+        Self { kept: io::pipe().ok(), warned: None }
+    }
+
+    async fn handle(
+        &mut self,
+        worker: &Rc<Worker>,
+        listener: &Rc<Listener>,
+        socket: &TcpListener,
+        accepted: io::Result<(TcpStream, SocketAddr)>,
+    ) {
+        match accepted {
+            Ok((stream, peer)) => place(worker, listener, stream, peer),
+            Err(error) if is_of_connection(&error) => {}
+            Err(error) => {
+                self.warn(listener, &error);
+                worker.shed();
+                self.refuse(socket).await;
+                tokio::time::sleep(SHORTAGE_PAUSE).await;
+            }
+        }
+    }
+
+    /// Answers one who waits, with the descriptor that was kept for this.
+    async fn refuse(&mut self, socket: &TcpListener) {
+        drop(self.kept.take());
+        if let Ok(Ok((stream, _))) = tokio::time::timeout(SHORTAGE_PAUSE, socket.accept()).await {
+            let mut out = Vec::new();
+            let form = AnswerForm { is_head: false, keep_alive: false, is_1_0: false };
+            write_answer(Answer::new(503, "too many connections"), form, &mut out);
+            // The peer may be gone, and there is nothing to be done about it.
+            let _ = stream.writable().await;
+            let _ = stream.try_write(&out);
+        }
+        self.kept = io::pipe().ok();
+    }
+
+    fn warn(&mut self, listener: &Listener, error: &io::Error) {
+        if self.warned.is_none_or(|warned| warned.elapsed() >= WARN_INTERVAL) {
+            self.warned = Some(std::time::Instant::now());
+            tracing::warn!(
+                listener = listener.name,
+                %error,
+                "connections cannot be accepted and are answered 503; raise the limit of open files"
+            );
+        }
+    }
+}
+
+/// Whether an error of accept is about that one connection only.
+fn is_of_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::WouldBlock
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::PermissionDenied
+    )
+}

@@ -1,0 +1,414 @@
+//! A client's connection: requests one after the other, and an end that loses none.
+//!
+//! ```text
+//!          ┌────────────── keep-alive ◄─────────────┐
+//!  idle ──first byte──► head ──whole──► request ──answered──► goodbye: half-close, read on for a while, close
+//!   │ idle timeout and a margin         │ refused ──own answer──┘
+//!   └───────────────────────────────────┴──────────────────────────► (an idle client closed it: just close)
+//! ```
+//! An idle connection is never closed first but after the time in which its client may use it again, and a
+//! margin. While draining, the next answer says that it was the last. Bytes behind a request are the next one.
+//! There is no tunnel: a request to switch protocols is answered as if it had not asked.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use model::time::Instant;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::buffer::Buffer;
+use crate::engine::accept::Listener;
+use crate::engine::access_log::Line;
+use crate::engine::exchange::{Outgoing, Terms};
+use crate::engine::forward::{Client, Forwarded, Request, Verdict, forward};
+use crate::engine::slots::SlotGuard;
+use crate::engine::stats::count;
+use crate::engine::table::{Rules, Service};
+use crate::engine::upload::Upload;
+use crate::engine::worker::Worker;
+use crate::h1::answer::{Answer, AnswerForm, write_answer};
+use crate::h1::request::{RequestHead, Target, Via, read_request};
+use crate::h1::response::Asked;
+use crate::h1::scan::HeadScan;
+
+/// How long a connection is read on after our last byte, so that the client gets it.
+const LINGER: Duration = Duration::from_secs(2);
+/// Empty lines that are passed over before a request (some clients send one behind a body).
+const EMPTY_LINES_MAX: u32 = 2;
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    listener: Rc<Listener>,
+    slot: SlotGuard,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
+    let client = peer.ip().to_canonical().to_string();
+    let via = Via::new(&client, "http", listener.address());
+    let mut connection = Connection {
+        slot,
+        worker,
+        listener,
+        stream,
+        client,
+        via,
+        input: Buffer::default(),
+        answer: Outgoing::default(),
+        target: Target::default(),
+    };
+    if connection.serve_requests().await == End::Goodbye {
+        connection.say_goodbye().await;
+    }
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// We end it: what was written must arrive.
+    Goodbye,
+    /// The client did, or there is nothing to save.
+    Close,
+}
+
+/// What comes next on a connection.
+enum Next {
+    /// A whole head of that length is at the start of the input.
+    Head(usize),
+    /// Something that is no request, or comes too slowly.
+    Refuse(Answer),
+    End(End),
+}
+
+struct Connection {
+    worker: Rc<Worker>,
+    listener: Rc<Listener>,
+    slot: SlotGuard,
+    stream: TcpStream,
+    client: String,
+    via: Via,
+    input: Buffer,
+    answer: Outgoing,
+    target: Target,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.rest();
+        self.worker.publish_load();
+    }
+}
+
+impl Connection {
+    async fn serve_requests(&mut self) -> End {
+        loop {
+            let rules = self.listener.rules();
+            match self.next_head(&rules).await {
+                Next::Head(length) => {
+                    // A table may have been swapped while the head was waited for.
+                    let rules = self.listener.rules();
+                    if let Some(end) = self.request(&rules, length).await {
+                        return end;
+                    }
+                    if !self.write_rest(rules.body_timeout).await {
+                        return End::Close;
+                    }
+                }
+                Next::Refuse(answer) => return self.refuse(answer),
+                Next::End(end) => return end,
+            }
+            if self.input.is_empty() {
+                self.rest();
+            }
+        }
+    }
+
+    /// Gives the buffers back while there is nothing in them.
+    fn rest(&mut self) {
+        self.worker.buffers.give_back(std::mem::take(&mut self.input));
+        self.worker.buffers.give_back_output(std::mem::take(&mut self.answer.bytes));
+    }
+
+    /// Reads until a whole head is there.
+    async fn next_head(&mut self, rules: &Rules) -> Next {
+        let (mut scan, mut empty_lines) = (HeadScan::default(), 0);
+        if self.input.is_empty() {
+            self.slot.set_idle(true);
+            let came = self.wait_for_first_byte(rules).await;
+            self.slot.set_idle(false);
+            if let Err(end) = came {
+                return Next::End(end);
+            }
+        }
+        self.slot.arm(self.worker.clock.refresh() + rules.header_timeout);
+        loop {
+            match scan.find_end(self.input.filled()) {
+                Err(_) => return Next::Refuse(Answer::new(400, "a line of the head does not end with CRLF")),
+                Ok(Some(2)) if empty_lines < EMPTY_LINES_MAX => {
+                    self.input.consume(2);
+                    scan = HeadScan::default();
+                    empty_lines += 1;
+                    continue;
+                }
+                Ok(Some(2)) => return Next::Refuse(Answer::new(400, "there are only empty lines")),
+                Ok(Some(end)) if end <= rules.head_bytes_max => return Next::Head(end),
+                Ok(None) if self.input.len() <= rules.head_bytes_max => {}
+                Ok(_) if scan.first_line().is_some_and(|length| length <= rules.head_bytes_max) => {
+                    return Next::Refuse(Answer::new(
+                        431,
+                        "the request head is larger than this listener takes",
+                    ));
+                }
+                Ok(_) => {
+                    return Next::Refuse(Answer::new(
+                        414,
+                        "the request line is longer than this listener takes",
+                    ));
+                }
+            }
+            match self.read_more(rules.head_bytes_max).await {
+                Ok(()) => {}
+                Err(next) => return next,
+            }
+        }
+    }
+
+    /// Waits for the first byte of a request; a buffer is taken only when there is one.
+    async fn wait_for_first_byte(&mut self, rules: &Rules) -> Result<(), End> {
+        let (worker, slot, stream, input) = (&self.worker, &self.slot, &mut self.stream, &mut self.input);
+        slot.arm(worker.clock.now() + rules.idle_close);
+        let mut looked_again = false;
+        loop {
+            let came = poll_fn(|cx| {
+                let has_fired = slot.has_fired(cx) || worker.is_cut();
+                if has_fired && !looked_again {
+                    return Poll::Ready(Ok(None));
+                }
+                if stream.poll_read_ready(cx).is_pending() {
+                    return if has_fired { Poll::Ready(Err(End::Goodbye)) } else { Poll::Pending };
+                }
+                if input.capacity() == 0 {
+                    *input = worker.buffers.small();
+                }
+                match input.poll_fill(stream, cx) {
+                    Poll::Ready(Ok(count)) if count > 0 => Poll::Ready(Ok(Some(()))),
+                    Poll::Ready(_) => Poll::Ready(Err(End::Close)),
+                    Poll::Pending if has_fired => Poll::Ready(Err(End::Goodbye)),
+                    Poll::Pending => {
+                        worker.buffers.give_back(std::mem::take(input));
+                        Poll::Pending
+                    }
+                }
+            });
+            if came.await?.is_some() {
+                return Ok(());
+            }
+            // The time is over. What has arrived meanwhile is seen once the runtime has looked again.
+            looked_again = true;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn read_more(&mut self, head_bytes_max: usize) -> Result<(), Next> {
+        if self.input.capacity() == 0 {
+            self.input = self.worker.buffers.small();
+        }
+        // One byte more than the largest head shows that a head is larger.
+        self.input.make_room(head_bytes_max + 1);
+        poll_fn(|cx| {
+            let has_fired = self.slot.has_fired(cx);
+            if self.worker.is_cut() {
+                return Poll::Ready(Err(Next::End(End::Close)));
+            }
+            match self.input.poll_fill(&mut self.stream, cx) {
+                Poll::Ready(Ok(count)) if count > 0 => Poll::Ready(Ok(())),
+                Poll::Ready(_) => Poll::Ready(Err(Next::End(End::Close))),
+                Poll::Pending if has_fired => {
+                    Poll::Ready(Err(Next::Refuse(Answer::new(408, "the request head did not come in time"))))
+                }
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Answers the request whose head is at the start of the input; how the connection ends, if it does.
+    async fn request(&mut self, rules: &Rules, length: usize) -> Option<End> {
+        let started = self.worker.clock.now();
+        let mut out = self.worker.buffers.output();
+        let head = &self.input.filled()[..length];
+        let head = match read_request(head, rules.limits, &self.via, &mut self.target, &mut out) {
+            Ok(head) => head,
+            Err(answer) => {
+                self.worker.buffers.give_back_output(out);
+                return Some(self.refuse(answer));
+            }
+        };
+        self.input.consume(length);
+        self.worker.budget.borrow_mut().handle_request();
+        let mut upload = Upload::new(out, head.body.clone(), rules.limits.body_bytes);
+        if let Err(answer) = upload.pull(&mut self.input) {
+            return Some(self.refuse(answer));
+        }
+        self.answer = Outgoing::new(self.worker.buffers.output());
+        let Some(service) = rules.router.find(&self.target.host, &self.target.path).cloned() else {
+            count(&self.worker.stats.refused);
+            let answer = Answer::new(404, "there is no route for this host and path");
+            return self.answer_itself(answer, &head, &upload, &Entry::new(started, "", 0));
+        };
+        let end = self.forward(rules, &service, &head, &mut upload, started).await;
+        self.worker.buffers.give_back_output(upload.into_bytes());
+        end
+    }
+
+    async fn forward(
+        &mut self,
+        rules: &Rules,
+        service: &Service,
+        head: &RequestHead,
+        upload: &mut Upload,
+        started: Instant,
+    ) -> Option<End> {
+        let asked = Asked { is_head: head.is_head, is_1_0: head.is_1_0, keep_alive: head.keep_alive };
+        let terms = Terms {
+            asked,
+            response_timeout: service.response_timeout,
+            body_timeout: rules.body_timeout,
+            owes_continue: head.expects_continue && !upload.has_ended() && !upload.has_body(),
+        };
+        let request = Request { service, terms, is_idempotent: head.is_idempotent, started };
+        let mut client = Client {
+            worker: &self.worker,
+            slot: &self.slot,
+            stream: &mut self.stream,
+            input: &mut self.input,
+            answer: &mut self.answer,
+        };
+        let Forwarded { verdict, endpoint, retries } = forward(&mut client, &request, upload).await;
+        let stats = endpoint.as_ref().map_or(&service.unplaced, |endpoint| &endpoint.stats);
+        let fields = endpoint.as_ref().map_or(&*service.log_fields, |endpoint| &endpoint.log_fields);
+        let entry = Entry::new(started, fields, retries);
+        match verdict {
+            Verdict::Answered { status, bytes, keep_alive } => {
+                stats.answered(status);
+                self.log(&entry, status, bytes);
+                (!keep_alive).then_some(End::Goodbye)
+            }
+            Verdict::Own(answer) => {
+                stats.answered(answer.status);
+                self.answer_itself(answer, head, upload, &entry)
+            }
+            Verdict::Dropped { status, bytes } => {
+                self.log(&entry, status, bytes);
+                Some(End::Close)
+            }
+        }
+    }
+
+    /// Writes what is left of an answer; false when the client does not take it.
+    async fn write_rest(&mut self, timeout: Duration) -> bool {
+        if self.answer.is_empty() {
+            return true;
+        }
+        self.slot.arm(self.worker.clock.now() + timeout);
+        let mut left = self.answer.left();
+        poll_fn(|cx| {
+            if self.slot.has_fired(cx) {
+                return Poll::Ready(false);
+            }
+            let written = self.answer.poll_write(&mut self.stream, &[], cx);
+            if self.answer.left() < left {
+                left = self.answer.left();
+                self.slot.arm(self.worker.clock.refresh() + timeout);
+            }
+            written.map(|result| result.is_ok())
+        })
+        .await
+    }
+
+    /// Puts down an answer of our own to a request that was read. The connection goes on if nothing of the
+    /// request is left.
+    fn answer_itself(
+        &mut self,
+        answer: Answer,
+        head: &RequestHead,
+        upload: &Upload,
+        entry: &Entry<'_>,
+    ) -> Option<End> {
+        let keep_alive = head.keep_alive && upload.has_ended() && !self.worker.is_draining();
+        let form = AnswerForm { is_head: head.is_head, keep_alive, is_1_0: head.is_1_0 };
+        let bytes = write_answer(answer, form, &mut self.answer.bytes);
+        self.log(entry, answer.status, bytes as u64);
+        (!keep_alive).then_some(End::Goodbye)
+    }
+
+    /// Refuses what is no request.
+    fn refuse(&mut self, answer: Answer) -> End {
+        count(&self.worker.stats.refused);
+        let form = AnswerForm { is_head: false, keep_alive: false, is_1_0: false };
+        let bytes = write_answer(answer, form, &mut self.answer.bytes);
+        self.target.clear();
+        self.log(&Entry::new(self.worker.clock.now(), "", 0), answer.status, bytes as u64);
+        End::Goodbye
+    }
+
+    fn log(&self, entry: &Entry<'_>, status: u16, bytes: u64) {
+        let worker = &self.worker;
+        if !worker.is_logging.get() {
+            return;
+        }
+        worker.log.write(&Line {
+            time: worker.clock.wall(entry.started),
+            client: &self.client,
+            method: &self.target.method,
+            path: &self.target.path,
+            status,
+            bytes,
+            duration: worker.clock.now().since(entry.started),
+            retries: entry.retries,
+            fields: entry.fields,
+        });
+    }
+
+    /// Half-closes and reads on, so that no reset destroys what the client has not read yet.
+    async fn say_goodbye(&mut self) {
+        if !self.write_rest(LINGER).await || self.stream.shutdown().await.is_err() {
+            return;
+        }
+        if self.input.capacity() == 0 {
+            self.input = self.worker.buffers.small();
+        }
+        self.slot.arm(self.worker.clock.refresh() + LINGER);
+        poll_fn(|cx| {
+            loop {
+                if self.slot.has_fired(cx) {
+                    return Poll::Ready(());
+                }
+                self.input.consume(self.input.len());
+                match self.input.poll_fill(&mut self.stream, cx) {
+                    Poll::Ready(Ok(count)) if count > 0 => {}
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await;
+    }
+}
+
+/// What the access log says about a request besides its end.
+struct Entry<'a> {
+    started: Instant,
+    fields: &'a str,
+    retries: u32,
+}
+
+impl<'a> Entry<'a> {
+    fn new(started: Instant, fields: &'a str, retries: u32) -> Self {
+        Self { started, fields, retries }
+    }
+}

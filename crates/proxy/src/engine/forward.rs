@@ -1,0 +1,273 @@
+//! One request through as many attempts as the rules allow.
+//!
+//! Another attempt needs that the client has seen nothing, the request is intact, the budget has room, and:
+//! nothing of it was sent, or sending it twice does no harm, or the instance said that it is draining. A failure on a
+//! connection that was used before is of that connection, on a fresh one of the instance.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use model::time::Instant;
+use tokio::net::TcpStream;
+
+use crate::buffer::Buffer;
+use crate::engine::claim::{Claim, Tried, claim};
+use crate::engine::endpoint::Endpoint;
+use crate::engine::exchange::{Ended, Ends, Exchange, Outgoing, Terms};
+use crate::engine::slots::Slot;
+use crate::engine::stats::count;
+use crate::engine::table::Service;
+use crate::engine::upload::Upload;
+use crate::engine::worker::Worker;
+use crate::h1::answer::Answer;
+
+/// Most attempts for one request.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// The client's side of a request.
+pub(crate) struct Client<'a> {
+    pub(crate) worker: &'a Rc<Worker>,
+    pub(crate) slot: &'a Slot,
+    pub(crate) stream: &'a mut TcpStream,
+    pub(crate) input: &'a mut Buffer,
+    pub(crate) answer: &'a mut Outgoing,
+}
+
+/// A request that has a service.
+pub(crate) struct Request<'a> {
+    pub(crate) service: &'a Service,
+    pub(crate) terms: Terms,
+    pub(crate) is_idempotent: bool,
+    pub(crate) started: Instant,
+}
+
+/// What the client gets.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// The instance's answer; the last of it may still have to be written.
+    Answered {
+        /// Its status.
+        status: u16,
+        /// Bytes of its body.
+        bytes: u64,
+        /// The connection goes on.
+        keep_alive: bool,
+    },
+    /// An answer of our own.
+    Own(Answer),
+    /// Nothing more: the connection is closed as it is.
+    Dropped {
+        /// Status of the answer that was begun, or 0.
+        status: u16,
+        /// Bytes of its body.
+        bytes: u64,
+    },
+}
+
+/// A request that was dealt with.
+#[derive(Debug)]
+pub(crate) struct Forwarded {
+    /// What the client gets.
+    pub(crate) verdict: Verdict,
+    /// The instance that had it last.
+    pub(crate) endpoint: Option<Rc<Endpoint>>,
+    /// Attempts after the first.
+    pub(crate) retries: u32,
+}
+
+/// How an attempt went wrong, and what that allows.
+struct Failure {
+    answer: Answer,
+    may_retry: bool,
+    /// The endpoint is not to be tried again.
+    leaves_endpoint: bool,
+}
+
+/// Forwards a request until it is answered or nothing more can be done.
+pub(crate) async fn forward(
+    client: &mut Client<'_>,
+    request: &Request<'_>,
+    upload: &mut Upload,
+) -> Forwarded {
+    let worker = client.worker;
+    let (mut tried, mut retries) = (Tried::default(), 0);
+    let mut last: Option<(Answer, Rc<Endpoint>)> = None;
+    loop {
+        let Some(claim) = claim(worker, request.service, &mut tried) else {
+            let (answer, endpoint) = last.unzip();
+            let answer = answer.unwrap_or(Answer::new(503, "no instance of the service is ready"));
+            return Forwarded { verdict: Verdict::Own(answer), endpoint, retries };
+        };
+        if last.is_some() {
+            retries += 1;
+        }
+        upload.rewind();
+        let endpoint = claim.endpoint().clone();
+        let failure = match attempt(client, request, upload, claim).await {
+            Ok(verdict) => return Forwarded { verdict, endpoint: Some(endpoint), retries },
+            Err(failure) => failure,
+        };
+        let may_retry = failure.may_retry && upload.is_intact() && retries + 1 < ATTEMPTS_MAX;
+        if !may_retry || !worker.budget.borrow_mut().try_take(worker.clock.now()) {
+            return Forwarded { verdict: Verdict::Own(failure.answer), endpoint: Some(endpoint), retries };
+        }
+        count(&endpoint.stats.retried);
+        if failure.leaves_endpoint {
+            tried.add(endpoint.clone());
+        }
+        last = Some((failure.answer, endpoint));
+    }
+}
+
+async fn attempt(
+    client: &mut Client<'_>,
+    request: &Request<'_>,
+    upload: &mut Upload,
+    claim: Claim,
+) -> Result<Verdict, Failure> {
+    let worker = client.worker;
+    let endpoint = claim.endpoint().clone();
+    let now = worker.clock.now();
+    let pooled = endpoint.take_pooled(now, request.service.idle_reuse);
+    let is_reused = pooled.is_some();
+    let mut instance = match pooled {
+        Some(stream) => stream,
+        None => connect(client, request, &endpoint).await?,
+    };
+    let waited = u64::try_from(worker.clock.now().since(request.started).as_micros()).unwrap_or(u64::MAX);
+    endpoint.stats.wait_us_max.set(endpoint.stats.wait_us_max.get().max(waited));
+
+    let ends = Ends {
+        worker,
+        slot: client.slot,
+        client: client.stream,
+        input: client.input,
+        answer: client.answer,
+        upload,
+        instance: &mut instance,
+    };
+    let mut exchange = Exchange::new(ends, request.terms);
+    let ended = exchange.run().await;
+    let is_reusable = exchange.is_instance_reusable();
+    let Exchange { download, response, body_bytes, .. } = exchange;
+    worker.buffers.give_back(download);
+    let status = response.as_ref().map_or(0, |response| response.status);
+    match (ended, response) {
+        (Ended::Complete, Some(response)) => {
+            if is_reusable {
+                // A margin for the way: what the instance counts from started earlier than what we count from.
+                let asked = response.reuse_for.map_or(request.service.idle_reuse, |time| time * 3 / 4);
+                endpoint.pool(instance, worker.clock.now(), asked);
+            }
+            // The answer was read to its end: the instance is done with it, however slow the client is.
+            drop(claim);
+            let keep_alive = response.keep_alive && upload.has_ended();
+            Ok(Verdict::Answered { status, bytes: body_bytes, keep_alive })
+        }
+        (ended, _) => {
+            let dropped = Verdict::Dropped { status, bytes: body_bytes };
+            judge(ended, request, &endpoint, is_reused, worker.clock.now(), dropped)
+        }
+    }
+}
+
+fn judge(
+    ended: Ended,
+    request: &Request<'_>,
+    endpoint: &Endpoint,
+    is_reused: bool,
+    now: Instant,
+    dropped: Verdict,
+) -> Result<Verdict, Failure> {
+    if is_reused && matches!(ended, Ended::NotSent | Ended::Lost { .. }) {
+        // Its neighbours in the pool are likely to have ended with it.
+        endpoint.close_pool();
+    }
+    let fail = |answer, may_retry, leaves_endpoint| Err(Failure { answer, may_retry, leaves_endpoint });
+    match ended {
+        Ended::NotSent => fail(LOST, true, !is_reused),
+        Ended::Lost { in_answer: false } if request.is_idempotent => fail(LOST, true, !is_reused),
+        Ended::Lost { .. } => {
+            if is_reused {
+                count(&endpoint.stats.lost_on_reuse);
+            }
+            fail(LOST, false, true)
+        }
+        Ended::Late => fail(Answer::new(504, "the instance did not answer in time"), false, true),
+        Ended::Bad(why) => {
+            tracing::warn!(instance = endpoint.instance, why, "a response was not passed on");
+            fail(Answer::new(502, "the instance's response is not acceptable"), false, true)
+        }
+        Ended::Draining => {
+            endpoint.handle_draining(now);
+            fail(Answer::new(503, "the instance is draining"), true, true)
+        }
+        Ended::Refused(answer) => fail(answer, false, true),
+        Ended::Truncated => {
+            count(&endpoint.stats.failed);
+            Ok(dropped)
+        }
+        Ended::Complete | Ended::ClientGone | Ended::Cut => Ok(dropped),
+    }
+}
+
+const LOST: Answer = Answer::new(502, "the instance closed the connection before it answered");
+
+/// A fresh connection to the endpoint.
+async fn connect(
+    client: &Client<'_>,
+    request: &Request<'_>,
+    endpoint: &Endpoint,
+) -> Result<TcpStream, Failure> {
+    let worker = client.worker;
+    client.slot.arm(worker.clock.now() + request.service.connect_timeout);
+    let mut connecting = pin!(TcpStream::connect(endpoint.address));
+    let result = poll_fn(|cx| {
+        if client.slot.has_fired(cx) || worker.is_cut() {
+            return Poll::Ready(Err(io::Error::from(io::ErrorKind::TimedOut)));
+        }
+        connecting.as_mut().poll(cx)
+    });
+    let result = result.await;
+    let now = worker.clock.refresh();
+    match result.and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
+        Ok(stream) => {
+            endpoint.handle_connected();
+            Ok(stream)
+        }
+        Err(error) if is_our_shortage(&error) => {
+            worker.shed();
+            tracing::warn!(instance = endpoint.instance, %error, "no connection could be opened");
+            let answer = Answer::new(503, "too many connections");
+            Err(Failure { answer, may_retry: true, leaves_endpoint: false })
+        }
+        Err(error) => {
+            endpoint.handle_connect_failure(now);
+            let answer = if error.kind() == io::ErrorKind::TimedOut {
+                Answer::new(504, "the instance did not accept a connection in time")
+            } else {
+                Answer::new(502, "the instance does not accept connections")
+            };
+            Err(Failure { answer, may_retry: true, leaves_endpoint: true })
+        }
+    }
+}
+
+/// Whether it is us who lack something, rather than the instance that refused.
+fn is_our_shortage(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::InvalidInput
+    )
+}

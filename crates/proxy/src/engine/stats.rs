@@ -1,0 +1,122 @@
+//! Counters of one thread, as plain numbers: summed only when somebody asks.
+
+use std::cell::Cell;
+
+use wire::traffic::{Counters, ReleaseCounters};
+
+/// Adds one.
+pub(crate) fn count(cell: &Cell<u64>) {
+    cell.set(cell.get() + 1);
+}
+
+/// What happened to the requests of one release on one thread.
+#[derive(Debug, Default)]
+pub(crate) struct ReleaseStats {
+    /// Service.
+    pub(crate) service: String,
+    /// Release; empty for requests that found no endpoint.
+    pub(crate) release: String,
+    /// Answered.
+    pub(crate) requests: Cell<u64>,
+    /// Answered 5xx.
+    pub(crate) errors: Cell<u64>,
+    /// Attempts tried again elsewhere.
+    pub(crate) retried: Cell<u64>,
+    /// No answer, or half of one.
+    pub(crate) failed: Cell<u64>,
+    /// Lost on a reused connection.
+    pub(crate) lost_on_reuse: Cell<u64>,
+    /// In flight now.
+    pub(crate) in_flight: Cell<u64>,
+    /// Longest wait for a connection since the last report, in µs.
+    pub(crate) wait_us_max: Cell<u64>,
+}
+
+impl ReleaseStats {
+    /// Zeros.
+    pub(crate) fn new(service: &str, release: &str) -> Self {
+        Self { service: service.to_owned(), release: release.to_owned(), ..Self::default() }
+    }
+
+    /// Whether they are about that release.
+    pub(crate) fn is_of(&self, service: &str, release: &str) -> bool {
+        self.service == service && self.release == release
+    }
+
+    /// One request was answered with that status.
+    pub(crate) fn answered(&self, status: u16) {
+        count(&self.requests);
+        if status >= 500 {
+            count(&self.errors);
+        }
+    }
+
+    /// The numbers now; the longest wait starts over.
+    pub(crate) fn report(&self) -> ReleaseCounters {
+        ReleaseCounters {
+            service: self.service.clone(),
+            release: self.release.clone(),
+            requests: self.requests.get(),
+            errors: self.errors.get(),
+            retried: self.retried.get(),
+            failed: self.failed.get(),
+            lost_on_reuse: self.lost_on_reuse.get(),
+            in_flight: self.in_flight.get(),
+            wait_us_max: self.wait_us_max.take(),
+        }
+    }
+}
+
+/// What happened before a release was known, on one thread.
+#[derive(Debug, Default)]
+pub(crate) struct ThreadStats {
+    /// Connections accepted.
+    pub(crate) accepted: Cell<u64>,
+    /// Requests refused before a route was known.
+    pub(crate) refused: Cell<u64>,
+}
+
+/// Adds the counters of one thread to those of others.
+pub(crate) fn add(sum: &mut Counters, thread: &Counters) {
+    sum.connections += thread.connections;
+    sum.accepted += thread.accepted;
+    sum.refused += thread.refused;
+    for more in &thread.releases {
+        let known = |one: &&mut ReleaseCounters| one.service == more.service && one.release == more.release;
+        let Some(one) = sum.releases.iter_mut().find(known) else {
+            sum.releases.push(more.clone());
+            continue;
+        };
+        one.requests += more.requests;
+        one.errors += more.errors;
+        one.retried += more.retried;
+        one.failed += more.failed;
+        one.lost_on_reuse += more.lost_on_reuse;
+        one.in_flight += more.in_flight;
+        one.wait_us_max = one.wait_us_max.max(more.wait_us_max);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_summed_by_release_and_the_longest_wait_counts() {
+        let stats = ReleaseStats::new("web", "1");
+        stats.answered(502);
+        stats.answered(200);
+        stats.wait_us_max.set(7);
+        let thread = |stats: &ReleaseStats| Counters {
+            accepted: 2,
+            releases: vec![stats.report()],
+            ..Counters::default()
+        };
+        let mut sum = Counters::default();
+        add(&mut sum, &thread(&stats));
+        add(&mut sum, &thread(&stats));
+        let one = &sum.releases[0];
+        assert_eq!((sum.accepted, sum.releases.len()), (4, 1));
+        assert_eq!((one.requests, one.errors, one.wait_us_max), (4, 2, 7));
+    }
+}

@@ -1,0 +1,215 @@
+//! A route table as one thread uses it: names resolved, endpoints shared with the table before it.
+//!
+//! It is made at a swap and not changed afterwards, but for whose turn it is. Claims outlive it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use model::balance::WeightedTurns;
+use model::routing::{Router, host_pattern};
+use wire::routes::{EndpointState, ListenerSettings, RouteTable, ServiceTraffic};
+
+use crate::engine::endpoint::Endpoint;
+use crate::engine::stats::ReleaseStats;
+use crate::h1::request::RequestLimits;
+
+/// Settings of a listener that the table does not name.
+const UNNAMED: ListenerSettings = ListenerSettings {
+    header_timeout_ms: 10_000,
+    idle_timeout_ms: 60_000,
+    body_timeout_ms: 30_000,
+    head_bytes_max: 16 << 10,
+    headers_max: 100,
+    body_bytes_max: u64::MAX,
+};
+/// A client that reuses its connection just within the idle timeout must find it open: it is closed a tenth
+/// later, and at least this much.
+const IDLE_MARGIN_MIN: Duration = Duration::from_secs(2);
+
+/// A table in use.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// Its generation.
+    pub(crate) generation: u64,
+    /// Write the access log.
+    pub(crate) access_log: bool,
+    /// Every endpoint in it, whatever its state.
+    pub(crate) endpoints: Vec<Rc<Endpoint>>,
+    /// Instances whose end of traffic is to be told.
+    pub(crate) draining: Vec<String>,
+    services: BTreeMap<String, Rc<Service>>,
+    listeners: BTreeMap<String, Rc<Rules>>,
+    unnamed: Rc<Rules>,
+}
+
+/// What holds on a listener.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// From a head's first byte to its last.
+    pub(crate) header_timeout: Duration,
+    /// After which an idle connection is closed: its idle timeout and a margin.
+    pub(crate) idle_close: Duration,
+    /// Between two pieces of a body, either way.
+    pub(crate) body_timeout: Duration,
+    /// Largest head.
+    pub(crate) head_bytes_max: usize,
+    /// Limits of a request.
+    pub(crate) limits: RequestLimits,
+    /// Where requests go.
+    pub(crate) router: Router<Rc<Service>>,
+}
+
+/// A service in use.
+#[derive(Debug)]
+pub(crate) struct Service {
+    /// Releases that get requests now.
+    pub(crate) releases: Vec<Release>,
+    /// Whose turn it is.
+    pub(crate) turns: RefCell<WeightedTurns>,
+    /// For a connection to an endpoint.
+    pub(crate) connect_timeout: Duration,
+    /// For an answer, and between two pieces of it.
+    pub(crate) response_timeout: Duration,
+    /// Longest idle time of a connection that is used again.
+    pub(crate) idle_reuse: Duration,
+    /// Requests that found no endpoint.
+    pub(crate) unplaced: Rc<ReleaseStats>,
+    /// The service as the access log shows it, for those.
+    pub(crate) log_fields: String,
+}
+
+/// A release that gets requests now.
+#[derive(Debug)]
+pub(crate) struct Release {
+    /// Its serving endpoints, at least one.
+    pub(crate) endpoints: Vec<Rc<Endpoint>>,
+    weight: u16,
+}
+
+/// Finds the counters of a release, or makes them.
+pub(crate) trait StatsOf {
+    /// The counters of that release on this thread.
+    fn stats_of(&self, service: &str, release: &str) -> Rc<ReleaseStats>;
+}
+
+impl Table {
+    /// The table before the first: it routes nothing.
+    pub(crate) fn empty() -> Self {
+        Self {
+            generation: 0,
+            access_log: false,
+            endpoints: Vec::new(),
+            draining: Vec::new(),
+            services: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            unnamed: Rc::new(Rules::new(&UNNAMED, Router::default())),
+        }
+    }
+
+    /// `table` for this thread, with the endpoints of `before` where they are the same.
+    pub(crate) fn new(table: &RouteTable, before: &[Rc<Endpoint>], stats: &impl StatsOf) -> Self {
+        let mut endpoints = Vec::new();
+        let mut draining = Vec::new();
+        let mut services = BTreeMap::new();
+        for (name, service) in &table.services {
+            let mut known = |instance: &str, address: SocketAddr, release: &str| {
+                let same = |one: &&Rc<Endpoint>| one.instance == instance && one.address == address;
+                let endpoint = before.iter().find(same).cloned().unwrap_or_else(|| {
+                    Rc::new(Endpoint::new(instance, address, stats.stats_of(name, release)))
+                });
+                endpoints.push(endpoint.clone());
+                endpoint
+            };
+            let releases = releases(service, &mut known, &mut draining);
+            services.insert(name.clone(), Rc::new(Service::new(name, service, releases, stats)));
+        }
+        let listeners = table.listeners.iter().map(|(name, settings)| {
+            let routes = table.routes.iter().filter(|route| route.listener == *name).filter_map(|route| {
+                let service = services.get(&route.service)?;
+                Some((host_pattern(route.host.as_deref()), route.path.clone(), service.clone()))
+            });
+            (name.clone(), Rc::new(Rules::new(settings, Router::new(routes))))
+        });
+        let listeners = listeners.collect();
+        Self {
+            generation: table.generation,
+            access_log: table.access_log,
+            endpoints,
+            draining,
+            services,
+            listeners,
+            unnamed: Rc::new(Rules::new(&UNNAMED, Router::default())),
+        }
+    }
+
+    /// What holds on the listener `name`.
+    pub(crate) fn rules(&self, name: &str) -> Rc<Rules> {
+        self.listeners.get(name).unwrap_or(&self.unnamed).clone()
+    }
+
+    /// Closes pooled connections that are too old.
+    pub(crate) fn sweep_pools(&self, now: model::time::Instant) {
+        for service in self.services.values() {
+            for endpoint in service.releases.iter().flat_map(|release| &release.endpoints) {
+                endpoint.sweep_pool(now, service.idle_reuse);
+            }
+        }
+    }
+}
+
+/// The releases of a service that get requests, after every endpoint was told its state.
+fn releases(
+    service: &ServiceTraffic,
+    known: &mut impl FnMut(&str, SocketAddr, &str) -> Rc<Endpoint>,
+    draining: &mut Vec<String>,
+) -> Vec<Release> {
+    let mut releases = Vec::new();
+    for release in &service.releases {
+        let mut serving = Vec::new();
+        for listed in &release.endpoints {
+            let endpoint = known(&listed.instance, listed.address, &release.release);
+            endpoint.set_serving(listed.state == EndpointState::Serving);
+            match listed.state {
+                EndpointState::Serving => serving.push(endpoint),
+                EndpointState::Draining => draining.push(listed.instance.clone()),
+                EndpointState::Candidate => {}
+            }
+        }
+        if release.weight > 0 && !serving.is_empty() {
+            releases.push(Release { endpoints: serving, weight: release.weight });
+        }
+    }
+    releases
+}
+
+impl Service {
+    fn new(name: &str, service: &ServiceTraffic, releases: Vec<Release>, stats: &impl StatsOf) -> Self {
+        Self {
+            turns: RefCell::new(WeightedTurns::new(releases.iter().map(|release| release.weight))),
+            releases,
+            connect_timeout: Duration::from_millis(service.connect_timeout_ms),
+            response_timeout: Duration::from_millis(service.response_timeout_ms),
+            idle_reuse: Duration::from_millis(service.idle_reuse_ms),
+            unplaced: stats.stats_of(name, ""),
+            log_fields: format!(r#""service":{name:?}"#),
+        }
+    }
+}
+
+impl Rules {
+    fn new(settings: &ListenerSettings, router: Router<Rc<Service>>) -> Self {
+        let idle = Duration::from_millis(settings.idle_timeout_ms);
+        let size = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
+        Self {
+            header_timeout: Duration::from_millis(settings.header_timeout_ms),
+            idle_close: idle + (idle / 10).max(IDLE_MARGIN_MIN),
+            body_timeout: Duration::from_millis(settings.body_timeout_ms),
+            head_bytes_max: size(settings.head_bytes_max),
+            limits: RequestLimits { fields: size(settings.headers_max), body_bytes: settings.body_bytes_max },
+            router,
+        }
+    }
+}

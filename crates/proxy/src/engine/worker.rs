@@ -1,0 +1,406 @@
+//! One thread of the data plane: its runtime, what it owns, and the commands it carries out.
+//!
+//! Everything here belongs to one thread and is borrowed only between two awaits. A swap resolves the new
+//! table against the endpoints of the old one; an endpoint that is no longer listed is kept until its last
+//! request is over. It does not read requests.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use model::balance::RetryBudget;
+use model::random::Random;
+use model::time::Instant;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use wire::routes::RouteTable;
+use wire::traffic::Counters;
+
+use crate::buffer::Buffers;
+use crate::engine::ListenSource;
+use crate::engine::accept::{self, Listener};
+use crate::engine::access_log::{self, AccessLog};
+use crate::engine::clock::Clock;
+use crate::engine::endpoint::Endpoint;
+use crate::engine::ledger::Event;
+use crate::engine::slots::{SWEEP_INTERVAL, SlotGuard, Slots};
+use crate::engine::stats::{ReleaseStats, ThreadStats};
+use crate::engine::table::{StatsOf, Table};
+
+/// Releases that are in no table any more and whose counters are still kept.
+const GONE_RELEASES_MAX: usize = 64;
+/// How much longer connections may take to say goodbye once the drain's deadline is over.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// What a thread is told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Use this table.
+    Swap(Arc<RouteTable>),
+    /// Accept on this listener, instead of the one that had its name.
+    Listen {
+        /// Its name.
+        name: String,
+        /// Makes this thread's copy.
+        source: Arc<dyn ListenSource>,
+    },
+    /// Accept no more on the listener of that name, once nobody waits there.
+    Unlisten {
+        /// Its name.
+        name: String,
+    },
+    /// Serve a connection that another thread accepted.
+    Adopt(Box<accept::Accepted>),
+    /// Accept no more, finish, and say when nobody is left.
+    Drain {
+        /// Connections left then are cut.
+        deadline: Duration,
+    },
+    /// Send counters.
+    Report {
+        /// Comes back.
+        number: u64,
+    },
+}
+
+/// What a thread begins with.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    /// Its number.
+    pub(crate) index: usize,
+    /// Start of the clock that all threads share.
+    pub(crate) start: std::time::Instant,
+    /// Of its random choices.
+    pub(crate) seed: u64,
+    /// Where its blocks of the access log go.
+    pub(crate) log: Option<SyncSender<Vec<u8>>>,
+    /// Its commands.
+    pub(crate) commands: mpsc::Receiver<Command>,
+    /// The commands of all threads.
+    pub(crate) peers: Vec<mpsc::WeakSender<Command>>,
+    /// Open connections of all threads.
+    pub(crate) loads: Arc<[AtomicUsize]>,
+    /// To the ledger.
+    pub(crate) events: mpsc::Sender<Event>,
+}
+
+/// What a draining thread waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drain {
+    No,
+    Until(Instant),
+    /// Connections were cut at that time.
+    Over(Instant),
+    Told,
+}
+
+/// One thread.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// Its clock.
+    pub(crate) clock: Clock,
+    /// Its spare buffers.
+    pub(crate) buffers: Buffers,
+    /// For choices between endpoints.
+    pub(crate) random: RefCell<Random>,
+    /// For second attempts.
+    pub(crate) budget: RefCell<RetryBudget>,
+    /// What happened before a release was known.
+    pub(crate) stats: ThreadStats,
+    /// Its part of the access log.
+    pub(crate) log: AccessLog,
+    /// Whether requests are logged.
+    pub(crate) is_logging: Cell<bool>,
+    /// Tasks that accept.
+    pub(crate) accepting: Cell<usize>,
+    index: usize,
+    slots: Rc<Slots>,
+    table: RefCell<Rc<Table>>,
+    releases: RefCell<Vec<Rc<ReleaseStats>>>,
+    leaving: RefCell<Vec<Rc<Endpoint>>>,
+    listeners: RefCell<BTreeMap<String, Rc<Listener>>>,
+    drain: Cell<Drain>,
+    loads: Arc<[AtomicUsize]>,
+    peers: Vec<mpsc::WeakSender<Command>>,
+    events: mpsc::Sender<Event>,
+}
+
+/// Runs a thread until its commands end.
+pub(crate) fn run(setup: Setup) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let local = LocalSet::new();
+    let worker = Rc::new(Worker::new(&setup));
+    let commands = setup.commands;
+    local.block_on(&runtime, worker.clone().main(commands));
+    // Connections that are left end here; their requests are counted out by the guards they hold.
+    drop(local);
+    worker.log.flush();
+    Ok(())
+}
+
+impl StatsOf for Worker {
+    fn stats_of(&self, service: &str, release: &str) -> Rc<ReleaseStats> {
+        let mut all = self.releases.borrow_mut();
+        if let Some(known) = all.iter().find(|one| one.is_of(service, release)) {
+            return known.clone();
+        }
+        let new = Rc::new(ReleaseStats::new(service, release));
+        all.push(new.clone());
+        new
+    }
+}
+
+impl Worker {
+    fn new(setup: &Setup) -> Self {
+        let clock = Clock::new(setup.start);
+        Self {
+            budget: RefCell::new(RetryBudget::new(clock.now())),
+            clock,
+            buffers: Buffers::default(),
+            random: RefCell::new(Random::new(setup.seed)),
+            stats: ThreadStats::default(),
+            log: AccessLog::new(setup.log.clone()),
+            is_logging: Cell::new(false),
+            accepting: Cell::new(0),
+            index: setup.index,
+            slots: Rc::default(),
+            table: RefCell::new(Rc::new(Table::empty())),
+            releases: RefCell::default(),
+            leaving: RefCell::default(),
+            listeners: RefCell::default(),
+            drain: Cell::new(Drain::No),
+            loads: setup.loads.clone(),
+            peers: setup.peers.clone(),
+            events: setup.events.clone(),
+        }
+    }
+
+    async fn main(self: Rc<Self>, mut commands: mpsc::Receiver<Command>) {
+        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut flushed = self.clock.now();
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.carry_out(command),
+                    None => return,
+                },
+                _ = sweep.tick() => {
+                    self.clock.refresh_wall();
+                    self.sweep();
+                    if self.clock.now().since(flushed) >= access_log::FLUSH_INTERVAL {
+                        flushed = self.clock.now();
+                        self.log.flush();
+                    }
+                }
+            }
+        }
+    }
+
+    fn carry_out(self: &Rc<Self>, command: Command) {
+        self.clock.refresh();
+        match command {
+            Command::Swap(table) => self.swap(&table),
+            Command::Listen { name, source } => self.listen(name, &*source),
+            Command::Unlisten { name } => {
+                if let Some(listener) = self.listeners.borrow_mut().remove(&name) {
+                    listener.stop();
+                }
+            }
+            Command::Adopt(accepted) => accept::adopt(self, *accepted),
+            Command::Drain { deadline } => self.start_drain(deadline),
+            Command::Report { number } => self.report(number),
+        }
+    }
+
+    fn swap(&self, table: &RouteTable) {
+        let before = self.table.borrow().clone();
+        let mut known = before.endpoints.clone();
+        known.extend(self.leaving.borrow().iter().cloned());
+        let now = Rc::new(Table::new(table, &known, self));
+        let is_listed = |one: &Rc<Endpoint>| now.endpoints.iter().any(|listed| Rc::ptr_eq(listed, one));
+        let mut told: Vec<String> = now.draining.clone();
+        for endpoint in known.iter().filter(|one| !is_listed(one)) {
+            endpoint.set_serving(false);
+            told.push(endpoint.instance.clone());
+        }
+        *self.leaving.borrow_mut() =
+            known.iter().filter(|one| !is_listed(one) && one.in_flight() > 0).cloned().collect();
+        for (name, listener) in &*self.listeners.borrow() {
+            listener.set_rules(now.rules(name));
+        }
+        self.is_logging.set(now.access_log);
+        *self.table.borrow_mut() = now;
+        self.forget_old_releases();
+        self.send(Event::Applied { thread: self.index, generation: table.generation });
+        told.sort_unstable();
+        told.dedup();
+        for instance in told {
+            self.tell_if_quiet(&instance);
+        }
+    }
+
+    /// Counters of releases that nobody refers to any more are dropped, the oldest first.
+    fn forget_old_releases(&self) {
+        let mut all = self.releases.borrow_mut();
+        let gone = all.iter().filter(|one| Rc::strong_count(one) == 1).count();
+        let mut excess = gone.saturating_sub(GONE_RELEASES_MAX);
+        all.retain(|one| {
+            let drop = excess > 0 && Rc::strong_count(one) == 1;
+            excess -= usize::from(drop);
+            !drop
+        });
+    }
+
+    /// Says so when `instance` takes no requests and has none in flight on this thread.
+    pub(crate) fn tell_if_quiet(&self, instance: &str) {
+        let table = self.table.borrow().clone();
+        let mut leaving = self.leaving.borrow_mut();
+        let busy =
+            |one: &&Rc<Endpoint>| one.instance == instance && (one.is_serving() || one.in_flight() > 0);
+        if table.endpoints.iter().find(busy).or_else(|| leaving.iter().find(busy)).is_some() {
+            return;
+        }
+        leaving.retain(|one| one.instance != instance);
+        let event =
+            Event::Quiet { thread: self.index, instance: instance.to_owned(), generation: table.generation };
+        self.send(event);
+    }
+
+    fn listen(self: &Rc<Self>, name: String, source: &dyn ListenSource) {
+        let result = source.open().and_then(|socket| {
+            let listener = Rc::new(Listener::new(&name, &socket, self.table.borrow().rules(&name))?);
+            if matches!(self.drain.get(), Drain::No) {
+                accept::start_accepting(self, listener.clone(), socket);
+                if let Some(before) = self.listeners.borrow_mut().insert(name.clone(), listener) {
+                    before.stop();
+                }
+            }
+            Ok(())
+        });
+        let error = result.err().map(|error| error.to_string());
+        self.send(Event::Listening { thread: self.index, name, error });
+    }
+
+    /// The listener of that name, or one like it when it is gone meanwhile.
+    pub(crate) fn listener(&self, name: &str, address: &str) -> Rc<Listener> {
+        if let Some(listener) = self.listeners.borrow().get(name) {
+            return listener.clone();
+        }
+        Rc::new(Listener::detached(name, address, self.table.borrow().rules(name)))
+    }
+
+    fn start_drain(&self, deadline: Duration) {
+        let until = self.clock.now() + deadline;
+        match self.drain.get() {
+            // The shorter one counts, whoever asked first.
+            Drain::Until(before) if before <= until => return,
+            Drain::Over(_) | Drain::Told => return,
+            Drain::No | Drain::Until(_) => self.drain.set(Drain::Until(until)),
+        }
+        for (_, listener) in std::mem::take(&mut *self.listeners.borrow_mut()) {
+            listener.stop();
+        }
+    }
+
+    fn sweep(&self) {
+        let now = self.clock.now();
+        self.slots.sweep(now);
+        self.table.borrow().sweep_pools(now);
+        match self.drain.get() {
+            Drain::No | Drain::Told => {}
+            // Accepting tasks hold their listener until they have found nobody waiting.
+            Drain::Until(_) if self.slots.len() == 0 && self.accepting.get() == 0 => self.tell_empty(),
+            Drain::Until(until) if now >= until => {
+                self.drain.set(Drain::Over(now));
+                self.slots.fire_all();
+            }
+            Drain::Until(_) => {}
+            Drain::Over(since) if self.slots.len() == 0 || now.since(since) >= GOODBYE => self.tell_empty(),
+            Drain::Over(_) => {}
+        }
+    }
+
+    fn tell_empty(&self) {
+        self.drain.set(Drain::Told);
+        self.log.flush();
+        self.send(Event::Empty { thread: self.index });
+    }
+
+    /// Whether connections are to end with their next answer.
+    pub(crate) fn is_draining(&self) -> bool {
+        !matches!(self.drain.get(), Drain::No)
+    }
+
+    /// Whether connections end now, whatever they do.
+    pub(crate) fn is_cut(&self) -> bool {
+        matches!(self.drain.get(), Drain::Over(_) | Drain::Told)
+    }
+
+    fn report(&self, number: u64) {
+        let releases = self.releases.borrow().iter().map(|one| one.report()).collect();
+        let counters = Counters {
+            token: None,
+            connections: self.slots.len() as u64,
+            accepted: self.stats.accepted.get(),
+            refused: self.stats.refused.get(),
+            releases,
+        };
+        self.send(Event::Report { thread: self.index, number, counters: Box::new(counters) });
+    }
+
+    fn send(&self, event: Event) {
+        if self.events.try_send(event).is_err() && !self.events.is_closed() {
+            tracing::error!(thread = self.index, "an event was lost: nobody reads them");
+        }
+    }
+
+    /// A slot for a new connection.
+    pub(crate) fn add_slot(&self) -> SlotGuard {
+        let slot = self.slots.add();
+        self.publish_load();
+        slot
+    }
+
+    /// Lets the other threads know how many connections there are.
+    pub(crate) fn publish_load(&self) {
+        self.loads[self.index].store(self.slots.len(), Ordering::Relaxed);
+    }
+
+    /// The less loaded of two random other threads, if it has so much less that it should get the next connection.
+    pub(crate) fn lighter_peer(&self) -> Option<mpsc::Sender<Command>> {
+        let others = self.peers.len() - 1;
+        if others == 0 || self.is_draining() {
+            return None;
+        }
+        let mut random = self.random.borrow_mut();
+        let mut draw = || {
+            let other = random.below(others);
+            if other >= self.index { other + 1 } else { other }
+        };
+        let (first, second) = (draw(), draw());
+        let load = |at: usize| self.loads[at].load(Ordering::Relaxed);
+        let lighter = if load(second) < load(first) { second } else { first };
+        let theirs = load(lighter);
+        if self.slots.len() <= theirs + theirs / 8 {
+            return None;
+        }
+        let peer = self.peers[lighter].upgrade()?;
+        self.loads[lighter].fetch_add(1, Ordering::Relaxed);
+        Some(peer)
+    }
+
+    /// Descriptors ran out: gives up pooled connections, and idle clients where there are none.
+    pub(crate) fn shed(&self) {
+        /// Idle clients given up at once.
+        const IDLE_SHED: usize = 16;
+        for endpoint in &self.table.borrow().endpoints {
+            endpoint.close_pool();
+        }
+        self.slots.fire_idle(IDLE_SHED);
+    }
+}

@@ -1,0 +1,10 @@
+//! The engine in one process, on loopback: scripted instances behind it, clients that never retry before it.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod connections;
+mod forwarding;
+mod harness;
+mod retries;
+mod smuggling;
+mod swaps;

@@ -1,0 +1,164 @@
+//! One seed, one history: random deploys and rollbacks of random releases while everything is killed.
+//!
+//! Then all faults end, time passes, and what is left must be in order.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use agent::world::DeployRequest;
+use model::random::Random;
+use wire::manifest::ReadinessCheck;
+
+use crate::behaviour::Behaviour;
+use crate::manifest;
+use crate::world::{Side, World};
+
+/// How long faults go on.
+const FAULTS_FOR: Duration = Duration::from_secs(90);
+/// How long it may take until everything rests: bakes, drains, graces and backoffs together.
+const REST_WITHIN: Duration = Duration::from_secs(90);
+
+/// What came of a seed.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// Rules that were broken.
+    pub violations: Vec<String>,
+    /// What happened.
+    pub log: Vec<String>,
+    /// Rollouts that were accepted.
+    pub rollouts: u64,
+    /// Lives of agents, holders and proxies that were ended.
+    pub kills: u64,
+}
+
+struct Campaign {
+    world: World,
+    random: Random,
+    next_version: BTreeMap<&'static str, u32>,
+    rollouts: u64,
+    kills: u64,
+}
+
+const SERVICES: [&str; 2] = ["shop", "mail"];
+
+/// Plays a seed.
+pub fn play(seed: u64) -> Outcome {
+    let mut random = Random::new(seed);
+    let mut services = BTreeMap::new();
+    for name in SERVICES {
+        let mut service = manifest::service(name, "1.0.0");
+        service.instances = 1 + u32::try_from(random.below(3)).expect("invariant: below 3");
+        if random.below(2) == 0 {
+            service.readiness.check = ReadinessCheck::Notify;
+        }
+        if random.below(4) == 0 {
+            service.rollout.keep_warm_ms = 0;
+        }
+        services.insert(name.to_owned(), service);
+    }
+    let world = World::new(seed, manifest::boot(services));
+    let mut campaign = Campaign { world, random, next_version: BTreeMap::new(), rollouts: 0, kills: 0 };
+    campaign.world.up();
+    while campaign.world.elapsed() < FAULTS_FOR && campaign.world.violations().is_empty() {
+        campaign.act();
+        let pause = [5, 50, 300, 2_000, 6_000][campaign.random.below(5)];
+        let pause = 1 + campaign.random.below(pause);
+        campaign.world.run(Duration::from_millis(u64::try_from(pause).expect("invariant: small")));
+    }
+    let mut world = campaign.world;
+    world.note("faults end");
+    world.run(REST_WITHIN);
+    world.check_rest();
+    let violations = world.violations().to_vec();
+    Outcome {
+        seed,
+        violations,
+        log: world.log().to_vec(),
+        rollouts: campaign.rollouts,
+        kills: campaign.kills,
+    }
+}
+
+impl Campaign {
+    fn act(&mut self) {
+        let service = SERVICES[self.random.below(SERVICES.len())];
+        match self.random.below(20) {
+            0..=5 => self.deploy(service),
+            6..=8 => {
+                let answer = self.world.rollback(service, "operator");
+                self.rollouts += u64::from(answer.is_some_and(|answer| answer.is_ok()));
+            }
+            9..=10 => self.kill(World::kill_agent),
+            11..=12 => {
+                let side = if self.random.below(2) == 0 { Side::Before } else { Side::After };
+                let nth = 1 + self.random.below(3);
+                self.world.kill_agent_at_write(u64::try_from(nth).expect("invariant: small"), side);
+                self.kills += 1;
+            }
+            13 => self.kill(World::kill_holder),
+            14..=15 => self.kill(World::kill_proxy),
+            16..=17 => {
+                let running = self.world.running();
+                if !running.is_empty() {
+                    let victim = running[self.random.below(running.len())].clone();
+                    self.world.crash(&victim);
+                }
+            }
+            18 => self.world.spoil_disk(Duration::from_secs(3)),
+            _ => {}
+        }
+    }
+
+    fn kill(&mut self, kill: fn(&mut World)) {
+        self.kills += 1;
+        kill(&mut self.world);
+    }
+
+    fn deploy(&mut self, service: &'static str) {
+        let next = self.next_version.entry(service).or_insert(1);
+        let again = self.random.below(5) == 0;
+        if !again {
+            *next += 1;
+        }
+        let version = format!("1.{next}.0");
+        if !again {
+            let behaviour = self.behaviour();
+            self.world.note(&format!("{service} {version} will be {behaviour:?}"));
+            self.world.behave(service, &version, behaviour);
+        }
+        let request = DeployRequest {
+            service: service.parse().expect("invariant: a name"),
+            source: manifest::source(service, &version),
+            version: version.parse().ok(),
+            replace: self.random.below(4) == 0,
+            force: self.random.below(4) == 0,
+            actor: "operator".to_owned(),
+        };
+        let answer = self.world.deploy(&request);
+        self.world.note(&format!("deploy {service} {version}: {answer:?}"));
+        self.rollouts += u64::from(answer.is_some_and(|answer| answer.is_ok()));
+    }
+
+    fn behaviour(&mut self) -> Behaviour {
+        let millis = |n: usize| Duration::from_millis(u64::try_from(n).expect("invariant: small"));
+        let mut behaviour = Behaviour {
+            ready_after: Some(millis(20 + self.random.below(2_500))),
+            stops_after: Some(millis(5 + self.random.below(1_500))),
+            ..Behaviour::default()
+        };
+        match self.random.below(14) {
+            0 => behaviour.ready_after = None,
+            1 => behaviour.exits_after = Some(millis(1 + self.random.below(300))),
+            2 => behaviour.exits_after = Some(millis(1_000 + self.random.below(20_000))),
+            3 => behaviour.stops_after = None,
+            4 => behaviour.spawn_fails = true,
+            5 => behaviour.refused = true,
+            6 => behaviour.elsewhere = Some(8_080),
+            7 => behaviour.unready_of_ten = 4,
+            _ => {}
+        }
+        behaviour
+    }
+}

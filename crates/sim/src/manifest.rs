@@ -1,0 +1,72 @@
+//! Manifests for simulated services, as `up` would hand them over.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use wire::manifest::{
+    Manifest, Readiness, ReadinessCheck, Restart, RestartPolicy, Rollout, Service, Stop, StopSignal,
+    Strategy, Upstream,
+};
+use wire::sealed::Boot;
+
+/// Where the simulated state lives; nothing is ever there.
+pub const STATE: &str = "/sim/state";
+
+/// A service with small numbers, so that much happens in little time.
+pub fn service(name: &str, version: &str) -> Service {
+    Service {
+        release: source(name, version),
+        version: version.to_owned(),
+        command: vec![format!("./{name}"), "--listen".to_owned(), "127.0.0.1:${PORT}".to_owned()],
+        instances: 2,
+        environment: vec![("ZONE".to_owned(), "sim".to_owned())],
+        environment_inherit: Vec::new(),
+        readiness: Readiness {
+            check: ReadinessCheck::Http("/healthz".to_owned()),
+            interval_ms: 1_000,
+            timeout_ms: 500,
+            rise: 2,
+            fall: 3,
+            startup_timeout_ms: 5_000,
+        },
+        stop: Stop { signal: StopSignal::Graceful, drain_timeout_ms: 5_000, grace_period_ms: 2_000 },
+        restart: Restart {
+            policy: RestartPolicy::Always,
+            delay_ms: 1_000,
+            max_delay_ms: 8_000,
+            reset_after_ms: 10_000,
+        },
+        upstream: Upstream { connect_timeout_ms: 1_000, response_timeout_ms: 30_000, idle_reuse_ms: 2_000 },
+        rollout: Rollout { strategy: Strategy::BlueGreen, keep_warm_ms: 20_000 },
+    }
+}
+
+/// Where a version of a service lies before it is deployed.
+pub fn source(name: &str, version: &str) -> PathBuf {
+    PathBuf::from(format!("/sim/dist/{name}/{version}"))
+}
+
+/// What `up` hands over for these services.
+pub fn boot(services: BTreeMap<String, Service>) -> Boot {
+    let manifest = Manifest {
+        state_dir: PathBuf::from(STATE),
+        admin_bind: "127.0.0.1:7979".parse().expect("invariant: an address"),
+        admin_bind_is_default: true,
+        proxy_threads: 2,
+        access_log: true,
+        instance_ports: (20_000, 20_999),
+        listeners: BTreeMap::new(),
+        routes: Vec::new(),
+        services,
+    };
+    Boot {
+        v: 1,
+        manifest,
+        source: String::new(),
+        path: "/sim/handover.toml".to_owned(),
+        binary_origin: "/sim/handover".to_owned(),
+        environment: Vec::new(),
+        print_output: false,
+        colour: false,
+    }
+}

@@ -1,0 +1,404 @@
+//! Golden samples of every frame and record: what this version writes today, the next one must read.
+//!
+//! Each file under `golden/` holds one sample per line. `UPDATE_EXPECT=1` rewrites them, which is right only
+//! for a new message or a new optional field; samples of older versions stay as `*.vN.jsonl` and are only read.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wire::exec::{ExecSpec, SpawnSpec};
+use wire::link::{ExitStatus, FromHolder, Hello, StopLevel, ToHolder};
+use wire::manifest::{
+    Listener, Manifest, Readiness, ReadinessCheck, Restart, RestartPolicy, Rollout, Route, Service, Stop,
+    StopSignal, Strategy, Upstream,
+};
+use wire::record::{
+    Phase, Receipt, Record, ReleaseRecord, RolloutKind, RolloutRecord, ServiceRecord, Verdict, Warm,
+};
+use wire::routes::{
+    Endpoint, EndpointState, ListenerSettings, ProbeSettings, ReleaseTraffic, Route as TableRoute, RouteTable,
+    ServiceTraffic,
+};
+use wire::sealed::Boot;
+use wire::traffic::{Counters, FromProxy, ReleaseCounters, ToProxy};
+use wire::vault::{ListenerUse, Process, ProcessRole, VaultItem};
+
+fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(name: &str, samples: &[T]) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.jsonl"));
+    let written: Vec<String> = samples.iter().map(|s| serde_json::to_string(s).unwrap()).collect();
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(&path, written.join("\n") + "\n").unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).expect("golden file; make it with UPDATE_EXPECT=1");
+    let golden: Vec<&str> = golden.lines().collect();
+    assert_eq!(written, golden, "{name}: what is written changed; the neighbouring version must still read it");
+    for (line, sample) in golden.iter().zip(samples) {
+        assert_eq!(&serde_json::from_str::<T>(line).unwrap(), sample);
+        // A newer neighbour adds fields: they are ignored.
+        if let Some(rest) = line.strip_prefix('{') {
+            let comma = if rest.starts_with('}') { "" } else { "," };
+            let newer = format!("{{\"added_by_a_newer_version\":[1]{comma}{rest}");
+            assert_eq!(&serde_json::from_str::<T>(&newer).unwrap(), sample, "{newer}");
+        }
+    }
+}
+
+fn hello() -> Hello {
+    Hello { min: 1, max: 1, role: "agent".into(), pid: 7, generation: 2, build: "0.1.0".into(), rescue: false }
+}
+
+fn process() -> Process {
+    Process {
+        name: "shop@1.4.1/0".into(),
+        role: ProcessRole::Instance,
+        pid: 4711,
+        start_ticks: 99,
+        generation: 0,
+        descriptor: true,
+        cgroup: Some("/sys/fs/cgroup/handover-0a1b2c3d/shop@1.4.1.0".into()),
+        stop_signal: 15,
+        grace_ms: 30_000,
+        ended: None,
+    }
+}
+
+fn items() -> Vec<VaultItem> {
+    let listener = wire::vault::Listener {
+        name: "web".into(),
+        used_by: ListenerUse::Traffic,
+        requested: "127.0.0.1:0".into(),
+        address: "127.0.0.1:8080".into(),
+        backlog: 4096,
+    };
+    let ended = Process { pid: 0, descriptor: false, ended: Some(ExitStatus::Signal(9)), ..process() };
+    vec![
+        VaultItem::Listener(listener),
+        VaultItem::Notify { instance: "shop@1.4.1/0".into(), path: "/run/handover/x/notify/a.sock".into() },
+        VaultItem::Process(process()),
+        VaultItem::Process(ended),
+    ]
+}
+
+#[test]
+fn frames_from_the_holder_keep_their_form() {
+    let instance = || "shop@1.4.1/0".to_owned();
+    check(
+        "from_holder",
+        &[
+            FromHolder::Hello(Hello { role: "holder".into(), generation: 0, rescue: true, ..hello() }),
+            FromHolder::Deposit { items: items() },
+            FromHolder::Withdraw { keys: items().iter().map(VaultItem::key).collect() },
+            FromHolder::Inventory { boot: true, committed: "/var/lib/handover/bin/ab/handover".into() },
+            FromHolder::Spawned { instance: instance(), pid: 4711 },
+            FromHolder::SpawnFailed { instance: instance(), error: "no such file".into() },
+            FromHolder::Exited { instance: instance(), status: ExitStatus::Code(3) },
+            FromHolder::Exited { instance: instance(), status: ExitStatus::Unknown },
+            FromHolder::Bound { name: "web".into(), address: "127.0.0.1:8080".into() },
+            FromHolder::BindFailed { name: "web".into(), error: "in use".into() },
+            FromHolder::Peer { generation: 3, pid: 12 },
+            FromHolder::PeerGone { generation: 3, role: ProcessRole::Proxy },
+            FromHolder::Stop { level: StopLevel::SkipDrain },
+            FromHolder::Drain { deadline_ms: 30_000 },
+            FromHolder::Alive,
+        ],
+    );
+}
+
+#[test]
+fn frames_to_the_holder_keep_their_form() {
+    let spawn = SpawnSpec {
+        instance: "shop@1.4.1/0".into(),
+        file_name: "shop@1.4.1.0".into(),
+        program: "/srv/shop".into(),
+        arguments: vec!["--listen".into(), "127.0.0.1:20000".into()],
+        environment: vec![("PORT".into(), "20000".into())],
+        working_directory: "/srv".into(),
+        notify: true,
+        stop_signal: 15,
+        grace_ms: 30_000,
+    };
+    check(
+        "to_holder",
+        &[
+            ToHolder::Hello(hello()),
+            ToHolder::Deposit { items: items() },
+            ToHolder::VaultComplete,
+            ToHolder::BootTaken,
+            ToHolder::Bind {
+                name: "admin.sock".into(),
+                used_by: ListenerUse::AdminLocal,
+                address: "/run/handover/x/admin.sock".into(),
+                backlog: 64,
+            },
+            ToHolder::Unbind { name: "web".into() },
+            ToHolder::Spawn(Box::new(spawn)),
+            ToHolder::Signal { instance: "shop@1.4.1/0".into(), signal: 15 },
+            ToHolder::KillTree { instance: "shop@1.4.1/0".into() },
+            ToHolder::Forget { instance: "shop@1.4.1/0".into() },
+            ToHolder::Serving,
+            ToHolder::Stopped,
+            ToHolder::Alive,
+        ],
+    );
+    check(
+        "exec_spec",
+        &[
+            ExecSpec::default(),
+            ExecSpec {
+                program: "/srv/shop".into(),
+                arguments: vec!["-v".into()],
+                environment: vec![("A".into(), "b".into())],
+                working_directory: Some("/srv".into()),
+                descriptors: vec![7, 9],
+                listen_names: Some(vec!["web".into()]),
+                stdout: Some("/run/out".into()),
+                stderr: Some("/run/err".into()),
+                cgroup_procs: Some("/sys/fs/cgroup/x/cgroup.procs".into()),
+                open_files: Some((1024, 4096)),
+                error_descriptor: 11,
+            },
+        ],
+    );
+}
+
+fn table() -> RouteTable {
+    let settings = ListenerSettings {
+        header_timeout_ms: 10_000,
+        idle_timeout_ms: 75_000,
+        body_timeout_ms: 60_000,
+        head_bytes_max: 32_768,
+        headers_max: 100,
+        body_bytes_max: 1 << 30,
+    };
+    let probe = ProbeSettings {
+        http_path: Some("/healthz".into()),
+        interval_ms: 1_000,
+        timeout_ms: 2_000,
+        rise: 2,
+        fall: 3,
+    };
+    let endpoint = |instance: &str, state| Endpoint {
+        instance: instance.into(),
+        address: "127.0.0.1:20000".parse().unwrap(),
+        state,
+    };
+    let release = ReleaseTraffic {
+        release: "1.4.1".into(),
+        weight: 10_000,
+        endpoints: vec![
+            endpoint("shop@1.4.1/0", EndpointState::Serving),
+            endpoint("shop@1.4.1/1", EndpointState::Candidate),
+            endpoint("shop@1.4.1/2", EndpointState::Draining),
+        ],
+    };
+    let service = ServiceTraffic {
+        releases: vec![release],
+        probe: Some(probe),
+        connect_timeout_ms: 2_000,
+        response_timeout_ms: 60_000,
+        idle_reuse_ms: 2_000,
+    };
+    let route = TableRoute {
+        listener: "web".into(),
+        host: Some("*.example.com".into()),
+        path: "/".into(),
+        service: "shop".into(),
+    };
+    RouteTable {
+        generation: 17,
+        threads: 2,
+        access_log: true,
+        listeners: BTreeMap::from([("web".into(), settings)]),
+        routes: vec![route],
+        services: BTreeMap::from([("shop".into(), service)]),
+        refused: vec![("shop".into(), "1.4.2".into())],
+    }
+}
+
+#[test]
+fn frames_between_agent_and_proxy_keep_their_form() {
+    check(
+        "to_proxy",
+        &[
+            ToProxy::Hello(hello()),
+            ToProxy::Table { table: Box::new(table()), probe: true },
+            ToProxy::TableInDescriptor { generation: 17, probe: false },
+            ToProxy::Drain { deadline_ms: 30_000 },
+            ToProxy::ReportNow { token: 5 },
+        ],
+    );
+    let release = ReleaseCounters {
+        service: "shop".into(),
+        release: "1.4.1".into(),
+        requests: 10,
+        errors: 1,
+        retried: 2,
+        failed: 3,
+        lost_on_reuse: 1,
+        in_flight: 4,
+        wait_us_max: 250,
+    };
+    let counters =
+        Counters { token: Some(5), connections: 1, accepted: 2, refused: 3, releases: vec![release] };
+    check(
+        "from_proxy",
+        &[
+            FromProxy::Hello(Hello { role: "proxy".into(), ..hello() }),
+            FromProxy::TableApplied { generation: 17 },
+            FromProxy::Drained { instance: "shop@1.4.1/2".into(), generation: 17 },
+            FromProxy::Probe { instance: "shop@1.4.1/1".into(), healthy: Some(true), detail: "200".into() },
+            FromProxy::Probe { instance: "shop@1.4.1/1".into(), healthy: None, detail: "refused".into() },
+            FromProxy::Counters(Box::new(counters)),
+            FromProxy::DrainComplete,
+        ],
+    );
+}
+
+fn service() -> Service {
+    Service {
+        release: "/srv/dist/shop-1.4.1".into(),
+        version: "1.4.1".into(),
+        command: vec!["./shop".into(), "${PORT}".into()],
+        instances: 2,
+        environment: vec![("RUST_LOG".into(), "info".into())],
+        environment_inherit: vec!["HTTP_PROXY".into()],
+        readiness: Readiness {
+            check: ReadinessCheck::Http("/healthz".into()),
+            interval_ms: 1_000,
+            timeout_ms: 2_000,
+            rise: 2,
+            fall: 3,
+            startup_timeout_ms: 60_000,
+        },
+        stop: Stop { signal: StopSignal::Graceful, drain_timeout_ms: 30_000, grace_period_ms: 30_000 },
+        restart: Restart {
+            policy: RestartPolicy::Always,
+            delay_ms: 1_000,
+            max_delay_ms: 60_000,
+            reset_after_ms: 60_000,
+        },
+        upstream: Upstream { connect_timeout_ms: 2_000, response_timeout_ms: 60_000, idle_reuse_ms: 2_000 },
+        rollout: Rollout { strategy: Strategy::BlueGreen, keep_warm_ms: 600_000 },
+    }
+}
+
+fn manifest() -> Manifest {
+    let listener = Listener {
+        bind: "0.0.0.0:8080".parse().unwrap(),
+        backlog: 4_096,
+        header_timeout_ms: 10_000,
+        idle_timeout_ms: 75_000,
+        body_timeout_ms: 60_000,
+        head_bytes_max: 32_768,
+        headers_max: 100,
+        body_bytes_max: 1 << 30,
+    };
+    let route =
+        |host: Option<&str>| Route { listener: "web".into(), host: host.map(Into::into), path: "/".into(), service: "shop".into() };
+    Manifest {
+        state_dir: "/var/lib/handover".into(),
+        admin_bind: "127.0.0.1:7979".parse().unwrap(),
+        admin_bind_is_default: true,
+        proxy_threads: 4,
+        access_log: true,
+        instance_ports: (20_000, 29_999),
+        listeners: BTreeMap::from([("web".into(), listener)]),
+        routes: vec![route(None), route(Some("shop.example.com")), route(Some("*.example.com"))],
+        services: BTreeMap::from([("shop".into(), service())]),
+    }
+}
+
+fn record() -> Record {
+    let rollout = RolloutRecord {
+        id: 3,
+        kind: RolloutKind::Deploy,
+        to: "1.4.2".into(),
+        from: Some("1.4.1".into()),
+        actor: "root".into(),
+        phase: Phase::Baking,
+        intent: None,
+        reason: None,
+        output: vec!["listening".into()],
+        started_at_ms: 1_790_000_000_000,
+        decided_at_ms: Some(1_790_000_000_400),
+        bake_left_ms: Some(599_000),
+        receipt: Receipt { requests: 100, switched_after_ms: Some(310), ..Receipt::default() },
+    };
+    let release = ReleaseRecord {
+        release: "1.4.2".into(),
+        directory: "/var/lib/handover/releases/shop/1.4.2".into(),
+        hash: "ab".repeat(32),
+        source: "/srv/dist/shop-1.4.2".into(),
+        configuration: service(),
+        verdict: Verdict::Good,
+        promoted: true,
+    };
+    let service = ServiceRecord {
+        stable: Some("1.4.2".into()),
+        warm: Some(Warm { release: "1.4.1".into(), left_ms: 599_000 }),
+        releases: vec![release],
+        last_rollout: Some(RolloutRecord { id: 2, kind: RolloutKind::First, ..rollout.clone() }),
+        rollout: Some(rollout),
+        requests_before: 5,
+        errors_before: 1,
+    };
+    Record {
+        v: 1,
+        written_at_ms: 1_790_000_000_500,
+        manifest: manifest(),
+        source: "[service.shop]".into(),
+        path: "/srv/handover.toml".into(),
+        binary_origin: "/usr/bin/handover".into(),
+        environment: vec![("HTTP_PROXY".into(), "x".into())],
+        table_generation: 17,
+        next_rollout: 4,
+        services: BTreeMap::from([("shop".into(), service)]),
+    }
+}
+
+#[test]
+fn records_and_the_boot_form_keep_their_form() {
+    check("record", &[record()]);
+    check("routes", &[table()]);
+    let boot = Boot {
+        v: 1,
+        manifest: manifest(),
+        source: "[service.shop]".into(),
+        path: "/srv/handover.toml".into(),
+        binary_origin: "/usr/bin/handover".into(),
+        environment: vec![],
+        print_output: true,
+        colour: false,
+    };
+    check("boot", &[boot]);
+}
+
+#[test]
+fn the_checked_manifest_survives_the_way_over_the_wire() {
+    let there = model::manifest::Manifest::try_from(&manifest()).unwrap();
+    assert_eq!(Manifest::from(&there), manifest());
+}
+
+#[test]
+fn a_slot_torn_or_flipped_at_any_byte_is_noticed() {
+    let bytes = wire::record::encode(9, &record()).unwrap();
+    assert_eq!(wire::record::decode(&bytes).unwrap(), (9, record()));
+    let mut padded = bytes.clone();
+    padded.resize(wire::record::SLOT_BYTES, 0xAA);
+    assert_eq!(wire::record::decode(&padded).unwrap().0, 9);
+    for cut in 0..bytes.len() {
+        let mut torn = bytes[..cut].to_vec();
+        torn.resize(bytes.len(), 0);
+        // Only a cut that loses zeros alone may still read.
+        assert!(torn == bytes || wire::record::decode(&torn).is_err(), "cut at {cut}");
+    }
+    for at in (0..bytes.len()).step_by(7) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 0x10;
+        assert!(wire::record::decode(&flipped).is_err(), "flipped at {at}");
+    }
+    assert!(matches!(wire::record::decode(&[0; 4096]), Err(wire::record::RecordError::Empty)));
+}

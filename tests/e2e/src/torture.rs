@@ -1,0 +1,179 @@
+//! The hot-restart conformance suite: clients that never retry, while everything under them is replaced.
+//!
+//! For each kind of client: a baseline without deploys, then the same clients during a script of deploys,
+//! rollbacks and kills. The same clients drive the recipe that people use today: two instances behind nginx
+//! or HAProxy. One number is asked of Handover: 0 failures of any kind.
+
+mod measure;
+mod report;
+mod script;
+mod subject;
+
+use std::time::Duration;
+
+use crate::load::{Kind, Load, Plan, Tally};
+use crate::peers::{Haproxy, Nginx};
+
+pub use measure::{DeployTimes, ProxyKills};
+pub use report::Report;
+pub use script::{Counts, Step};
+pub use subject::{HandoverSubject, Subject};
+
+/// Clients at a time.
+const CLIENTS: usize = 16;
+/// Between two steps of a script: pacing, so that clients meet each step anew.
+const STEP_PAUSE: Duration = Duration::from_millis(200);
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Steps of each script.
+    pub counts: Counts,
+    /// Proxy kills measured.
+    pub proxy_kills: usize,
+    /// Deploys measured.
+    pub deploys_timed: usize,
+    /// How long each baseline runs.
+    pub baseline: Duration,
+    /// Longest time without service after a proxy kill.
+    pub serving_again_max: Duration,
+    /// Longest time from typing a deploy to the last request on the old release.
+    pub switch_max: Duration,
+    /// Which clients.
+    pub mixes: Vec<Mix>,
+    /// Also nginx and HAProxy.
+    pub peers: bool,
+}
+
+impl Options {
+    /// What the promise is measured by.
+    pub fn full() -> Self {
+        Self {
+            counts: Counts { deploys: 50, rollbacks: 20, agent_kills: 10, holder_kills: 5 },
+            proxy_kills: 20,
+            deploys_timed: 20,
+            baseline: Duration::from_secs(10),
+            serving_again_max: Duration::from_millis(200),
+            switch_max: Duration::from_millis(500),
+            mixes: Mix::all(),
+            peers: false,
+        }
+    }
+
+    /// What every test run does. Times are generous: build machines are busy.
+    pub fn small() -> Self {
+        Self {
+            counts: Counts { deploys: 5, rollbacks: 2, agent_kills: 2, holder_kills: 1 },
+            proxy_kills: 3,
+            deploys_timed: 3,
+            baseline: Duration::from_secs(2),
+            serving_again_max: Duration::from_secs(2),
+            switch_max: Duration::from_secs(3),
+            ..Self::full()
+        }
+    }
+}
+
+/// Which clients work at the same time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mix {
+    /// For tables.
+    pub name: String,
+    /// One entry per client.
+    pub clients: Vec<Kind>,
+}
+
+impl Mix {
+    /// One mix per kind, and one of all kinds.
+    pub fn all() -> Vec<Self> {
+        let of_kind = |kind: Kind| Self { name: kind.name().to_owned(), clients: vec![kind; CLIENTS] };
+        let mut mixes: Vec<Self> = Kind::ALL.map(of_kind).into();
+        let clients = Kind::ALL.iter().cycle().take(CLIENTS).copied().collect();
+        mixes.push(Self { name: "all together".to_owned(), clients });
+        mixes
+    }
+}
+
+/// One line of the table.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Who was driven.
+    pub subject: String,
+    /// By whom.
+    pub mix: String,
+    /// Without any step.
+    pub baseline: Tally,
+    /// During the script.
+    pub tally: Tally,
+    /// Steps done, by name.
+    pub steps: String,
+    /// Steps that did not end as they should, with what was said.
+    pub broken: Vec<String>,
+}
+
+impl Row {
+    /// Nothing was lost and every step ended well.
+    pub fn is_clean(&self) -> bool {
+        self.tally.failures() == 0 && self.baseline.failures() == 0 && self.broken.is_empty()
+    }
+}
+
+/// Runs it all; `note` hears what goes on.
+///
+/// # Errors
+/// When a subject could not be started at all.
+pub fn run(options: &Options, note: &mut dyn FnMut(&str)) -> Result<Report, String> {
+    let mut report = Report::new(options);
+    for mix in &options.mixes {
+        let mut handover = HandoverSubject::start(&[])?;
+        note(&format!("Handover: {}", mix.name));
+        report.rows.push(drive(&mut handover, mix, &script::script(&options.counts), options.baseline));
+        let processes = handover.end();
+        if !processes.is_empty() {
+            return Err(format!("`down` left these processes: {processes:?}"));
+        }
+        if options.peers {
+            note(&format!("nginx: {}", mix.name));
+            report.rows.push(drive(&mut Nginx::start()?, mix, &options.counts.for_peers(), options.baseline));
+            note(&format!("HAProxy: {}", mix.name));
+            report.rows.push(drive(
+                &mut Haproxy::start()?,
+                mix,
+                &options.counts.for_peers(),
+                options.baseline,
+            ));
+        }
+    }
+    note("Handover: proxy killed");
+    report.proxy_kills = Some(measure::proxy_kills(options.proxy_kills)?);
+    note("Handover: deploys timed");
+    report.deploy_times = Some(measure::deploy_times(options.deploys_timed, options.baseline)?);
+    Ok(report)
+}
+
+/// The same clients twice: without anything going on, and during the steps.
+fn drive(subject: &mut dyn Subject, mix: &Mix, steps: &[Step], baseline: Duration) -> Row {
+    let plan = Plan::new(subject.address());
+    let quiet = Load::start(&plan, &mix.clients);
+    std::thread::sleep(baseline);
+    let baseline = quiet.finish();
+    let load = Load::start(&plan, &mix.clients);
+    load.wait_for_answers(1);
+    let mut broken = Vec::new();
+    for step in steps {
+        std::thread::sleep(STEP_PAUSE);
+        if let Err(why) = subject.perform(*step) {
+            broken.push(format!("{}: {why}", step.name()));
+        }
+    }
+    std::thread::sleep(STEP_PAUSE);
+    let tally = load.finish();
+    Row {
+        subject: subject.name().to_owned(),
+        mix: mix.name.clone(),
+        baseline,
+        tally,
+        steps: script::summary(steps),
+        broken,
+    }
+}

@@ -1,0 +1,179 @@
+//! `kill -9` of anything of ours: the crash table, row by row.
+
+use std::time::Instant;
+
+use e2e::load::{Kind, Load};
+use e2e::manifest::Setup;
+use e2e::sandbox::{Sandbox, finish};
+use e2e::status::Status;
+use e2e::system::{self, Signal};
+use e2e::wait::{self, PATIENCE};
+
+const CLIENTS: [Kind; 8] = [
+    Kind::Think0,
+    Kind::Think0,
+    Kind::Think2ms,
+    Kind::Think2ms,
+    Kind::Fresh,
+    Kind::Long,
+    Kind::Think1s,
+    Kind::Chunked,
+];
+
+fn kill(sandbox: &mut Sandbox, role: &str) -> Status {
+    let former = sandbox.status().pid(role).unwrap();
+    system::send(former, Signal::Kill);
+    if role == "holder" {
+        sandbox.collect_up();
+    }
+    sandbox.wait_status(&format!("another {role}"), |status| {
+        let another = status.pid(role).is_some_and(|pid| pid != former);
+        (another && status.pid("holder").is_some() && status.pid("proxy").is_some()).then(|| status.clone())
+    })
+}
+
+fn instances_survive(before: &Status, after: &Status) {
+    assert_eq!(before.instances("shop"), after.instances("shop"));
+}
+
+#[test]
+fn nobody_notices_a_killed_agent() {
+    let mut sandbox = Sandbox::started(Setup { instances: 2, ..Setup::default() });
+    let load = Load::start(&sandbox.plan(), &CLIENTS);
+    load.wait_for_answers(100);
+    let before = sandbox.status();
+    let after = kill(&mut sandbox, "agent");
+    load.wait_for_answers(100);
+    assert_eq!(load.finish().failures_by_name(), "none");
+    instances_survive(&before, &after);
+    assert_eq!((before.pid("holder"), before.pid("proxy")), (after.pid("holder"), after.pid("proxy")));
+    let next = sandbox.release("next", &[]);
+    sandbox.deploy("2", &next).expect_code(0);
+}
+
+#[test]
+fn nobody_notices_a_killed_holder() {
+    let mut sandbox = Sandbox::started(Setup { instances: 2, ..Setup::default() });
+    let load = Load::start(&sandbox.plan(), &CLIENTS);
+    load.wait_for_answers(100);
+    let before = sandbox.status();
+    let after = kill(&mut sandbox, "holder");
+    load.wait_for_answers(100);
+    assert_eq!(load.finish().failures_by_name(), "none");
+    instances_survive(&before, &after);
+    assert_eq!((before.pid("agent"), before.pid("proxy")), (after.pid("agent"), after.pid("proxy")));
+    let next = sandbox.release("next", &[]);
+    sandbox.deploy("2", &next).expect_code(0);
+    sandbox.down();
+    wait::until("the end of all processes", PATIENCE, || sandbox.processes().is_empty().then_some(()));
+}
+
+#[test]
+fn a_killed_proxy_refuses_no_connection() {
+    let mut sandbox = Sandbox::started(Setup::default());
+    let clients = [Kind::Think0, Kind::Think0, Kind::Think0, Kind::Think0, Kind::Fresh, Kind::Fresh];
+    let load = Load::start(&sandbox.plan(), &clients);
+    load.wait_for_answers(100);
+    let before = sandbox.status();
+    let after = kill(&mut sandbox, "proxy");
+    load.wait_for_answers(100);
+    let tally = load.finish();
+    assert_eq!(tally.connect_failures(), 0);
+    assert!(tally.failures() <= clients.len() as u64, "{}", tally.failures_by_name());
+    assert!(after.proxy_generation() > before.proxy_generation());
+    instances_survive(&before, &after);
+}
+
+#[test]
+fn agent_and_holder_killed_together_come_back() {
+    let mut sandbox = Sandbox::started(Setup::default());
+    let load = Load::start(&sandbox.plan(), &CLIENTS);
+    load.wait_for_answers(50);
+    let before = sandbox.status();
+    let (agent, holder) = (before.pid("agent").unwrap(), before.pid("holder").unwrap());
+    system::send(holder, Signal::Kill);
+    system::send(agent, Signal::Kill);
+    sandbox.collect_up();
+    let after = sandbox.wait_status("new ones", |status| {
+        let new = status.pid("agent")? != agent && status.pid("holder")? != holder;
+        (new && status.pid("proxy").is_some()).then(|| status.clone())
+    });
+    load.wait_for_answers(50);
+    assert_eq!(load.finish().failures_by_name(), "none");
+    instances_survive(&before, &after);
+}
+
+#[test]
+fn a_deploy_whose_agent_is_killed_ends_well_all_the_same() {
+    let sandbox = Sandbox::started(Setup::default());
+    let next = sandbox.release("next", &["--ready-after", "700"]);
+    let load = Load::start(&sandbox.plan(), &[Kind::Think0, Kind::Think2ms, Kind::Fresh]);
+    let agent = sandbox.status().pid("agent").unwrap();
+    let words = ["deploy", "shop", "--release", &next.to_string_lossy(), "--version", "2"];
+    let began = Instant::now();
+    let deploy = sandbox.begin(&words);
+    sandbox.wait_status("the rollout to start instances", |status| {
+        (status.rollout("shop")?["phase"] == "starting").then_some(())
+    });
+    system::send(agent, Signal::Kill);
+    finish(deploy, began, &words).expect_code(0);
+    load.wait_for_answers(50);
+    assert_eq!(load.finish().failures_by_name(), "none");
+    let status = sandbox.status();
+    assert_eq!(status.stable("shop").as_deref(), Some("2"));
+    assert_ne!(status.pid("agent"), Some(agent));
+}
+
+#[test]
+fn a_deploy_whose_holder_is_killed_ends_well_all_the_same() {
+    let mut sandbox = Sandbox::started(Setup::default());
+    let next = sandbox.release("next", &["--ready-after", "700"]);
+    let load = Load::start(&sandbox.plan(), &[Kind::Think0, Kind::Think2ms, Kind::Fresh]);
+    let holder = sandbox.status().pid("holder").unwrap();
+    let words = ["deploy", "shop", "--release", &next.to_string_lossy(), "--version", "2"];
+    let began = Instant::now();
+    let deploy = sandbox.begin(&words);
+    sandbox.wait_status("the rollout to start instances", |status| {
+        (status.rollout("shop")?["phase"] == "starting").then_some(())
+    });
+    system::send(holder, Signal::Kill);
+    sandbox.collect_up();
+    finish(deploy, began, &words).expect_code(0);
+    assert_eq!(load.finish().failures_by_name(), "none");
+    assert_eq!(sandbox.get("/").unwrap().text(), "2");
+}
+
+#[test]
+fn everything_killed_at_once_comes_back_as_it_was() {
+    let mut sandbox = Sandbox::started(Setup::default());
+    let next = sandbox.release("next", &[]);
+    sandbox.deploy("2", &next).expect_code(0);
+    wait::until("the end of all processes", PATIENCE, || {
+        // Frozen first: they would start each other again.
+        let all = sandbox.processes();
+        all.iter().for_each(|pid| system::send(*pid, Signal::Stop));
+        all.iter().for_each(|pid| system::send(*pid, Signal::Kill));
+        all.is_empty().then_some(())
+    });
+    sandbox.collect_up();
+    sandbox.up();
+    let status = sandbox.wait_ready();
+    assert_eq!(status.stable("shop").as_deref(), Some("2"));
+    assert_eq!(sandbox.get("/").unwrap().text(), "2");
+}
+
+#[test]
+fn a_frozen_agent_or_holder_costs_nobody_a_request() {
+    let sandbox = Sandbox::started(Setup::default());
+    let load = Load::start(&sandbox.plan(), &[Kind::Think0, Kind::Think2ms, Kind::Fresh]);
+    let status = sandbox.status();
+    for role in ["agent", "holder"] {
+        let pid = status.pid(role).unwrap();
+        system::send(pid, Signal::Stop);
+        load.wait_for_answers(1000);
+        system::send(pid, Signal::Continue);
+    }
+    assert_eq!(load.finish().failures_by_name(), "none");
+    let after = sandbox.status();
+    assert_eq!((status.pid("agent"), status.pid("holder")), (after.pid("agent"), after.pid("holder")));
+}

@@ -1,0 +1,13 @@
+//! End to end: real processes, real signals, real load, one sandbox per test.
+//!
+//! Each module is one promise; each test's name says what a user may rely on.
+
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails as a test does")]
+
+mod admin;
+mod bad_services;
+mod command_line;
+mod crashes;
+mod deploys;
+mod starting;
+mod stopping;
