@@ -27,6 +27,8 @@ const CACHE_BYTES: usize = 1 << 20;
 const OPEN_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two tries to open it.
 const OPEN_RETRY_DELAY: Duration = Duration::from_millis(50);
+/// After it could not be opened, before the next entry tries again.
+const REOPEN_DELAY: Duration = Duration::from_secs(10);
 
 type Reply = Box<dyn FnOnce(Vec<Entry>) + Send>;
 
@@ -55,9 +57,9 @@ impl History {
     /// When the thread cannot be started.
     pub fn start(path: PathBuf) -> std::io::Result<Self> {
         let (orders, queue) = sync_channel(QUEUE_MAX);
-        std::thread::Builder::new()
-            .name("history".into())
-            .spawn(move || Writer { path, database: None }.run(&queue))?;
+        std::thread::Builder::new().name("history".into()).spawn(move || {
+            Writer { path, database: None, open_again_at: Instant::now() }.run(&queue);
+        })?;
         Ok(Self { orders, lost: 0 })
     }
 
@@ -89,11 +91,12 @@ impl History {
 struct Writer {
     path: PathBuf,
     database: Option<Database>,
+    open_again_at: Instant,
 }
 
 impl Writer {
     fn run(mut self, queue: &Receiver<Order>) {
-        self.database = self.open();
+        self.open();
         while let Ok(first) = queue.recv() {
             let mut batch = Vec::new();
             let mut order = Some(first);
@@ -110,19 +113,24 @@ impl Writer {
         }
     }
 
-    fn open(&self) -> Option<Database> {
+    fn open(&mut self) {
+        self.open_again_at = Instant::now() + REOPEN_DELAY;
         let deadline = Instant::now() + OPEN_PATIENCE;
         loop {
             match guarded(|| create(&self.path)) {
-                Ok(database) => return Some(database),
-                Err(Failure::Busy) if Instant::now() < deadline => std::thread::sleep(OPEN_RETRY_DELAY),
-                Err(Failure::Busy) => {
-                    tracing::error!(path = %self.path.display(), "history is held open by another process: going on without it");
-                    return None;
+                Ok(database) => {
+                    self.database = Some(database);
+                    return;
                 }
+                Err(Failure::Busy) if Instant::now() < deadline => std::thread::sleep(OPEN_RETRY_DELAY),
                 Err(Failure::Damaged(why)) => {
                     self.set_aside(&why);
-                    return guarded(|| create(&self.path)).ok();
+                    self.database = guarded(|| create(&self.path)).ok();
+                    return;
+                }
+                Err(failure @ (Failure::Busy | Failure::Io(_))) => {
+                    tracing::error!(path = %self.path.display(), ?failure, "history cannot be opened: going on without it");
+                    return;
                 }
             }
         }
@@ -133,26 +141,28 @@ impl Writer {
         let aside = self.path.with_extension(format!("redb.damaged-{stamp}"));
         match std::fs::rename(&self.path, &aside) {
             Ok(()) => {
-                tracing::error!(why, aside = %aside.display(), "history is damaged: it was set aside and begins anew")
+                tracing::error!(why, aside = %aside.display(), "history is damaged: it was set aside and begins anew");
             }
             Err(error) => tracing::error!(why, %error, "history is damaged and cannot be set aside"),
         }
     }
 
     fn append(&mut self, batch: &[Entry]) {
+        if self.database.is_none() && Instant::now() >= self.open_again_at {
+            self.open();
+        }
         let Some(database) = &self.database else {
             tracing::warn!(entries = batch.len(), "history is not there: entries are lost");
             return;
         };
-        match guarded(|| insert(database, batch)) {
-            Ok(()) => {}
-            Err(Failure::Busy) => tracing::warn!(entries = batch.len(), "history is busy: entries are lost"),
-            Err(Failure::Damaged(why)) => {
-                // A full disk looks the same from here; only a file that does not open again is set aside.
-                tracing::error!(why, entries = batch.len(), "history could not be written: entries are lost");
-                self.database = None;
-                self.database = self.open();
-            }
+        if let Err(failure) = guarded(|| insert(database, batch)) {
+            // After an error the database takes nothing more. Whether it is damaged shows when it is opened again.
+            tracing::error!(
+                ?failure,
+                entries = batch.len(),
+                "history could not be written: entries are lost"
+            );
+            self.database = None;
         }
     }
 
@@ -170,14 +180,19 @@ impl Writer {
 
 #[derive(Debug)]
 enum Failure {
+    /// Another process has it.
     Busy,
+    /// The system said no: a full disk, say. The file may be whole.
+    Io(String),
+    /// The file is not what it should be.
     Damaged(String),
 }
 
 impl<E: Into<redb::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         match error.into() {
-            redb::Error::DatabaseAlreadyOpen => Self::Busy,
+            redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => Self::Busy,
+            error @ (redb::Error::Io(_) | redb::Error::PreviousIo) => Self::Io(error.to_string()),
             error => Self::Damaged(error.to_string()),
         }
     }

@@ -23,6 +23,8 @@ use crate::h1::answer::{Answer, AnswerForm, write_answer};
 
 /// Nobody came for this long after the stop: nobody waits.
 const EMPTY_AFTER: Duration = Duration::from_millis(20);
+/// For connections that were given up to be closed.
+const SHED_PAUSE: Duration = Duration::from_millis(1);
 /// Between two attempts to accept while there are no descriptors.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 /// Between two warnings about it.
@@ -171,9 +173,13 @@ impl Reserve {
             Err(error) if is_of_connection(&error) => {}
             Err(error) => {
                 self.warn(listener, &error);
-                worker.shed();
-                self.refuse(socket).await;
-                tokio::time::sleep(SHORTAGE_PAUSE).await;
+                if worker.shed() {
+                    // What was given up is closed when its task has run.
+                    tokio::time::sleep(SHED_PAUSE).await;
+                } else {
+                    self.refuse(socket).await;
+                    tokio::time::sleep(SHORTAGE_PAUSE).await;
+                }
             }
         }
     }

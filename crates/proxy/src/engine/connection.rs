@@ -185,6 +185,9 @@ impl Connection {
         loop {
             let came = poll_fn(|cx| {
                 let has_fired = slot.has_fired(cx) || worker.is_cut();
+                if slot.is_given_up() {
+                    return Poll::Ready(Err(End::Close));
+                }
                 if has_fired && !looked_again {
                     return Poll::Ready(Ok(None));
                 }

@@ -173,9 +173,9 @@ impl Endpoint {
         pool.push_back(Idle { stream, since: now, reuse_for });
     }
 
-    /// Closes every pooled connection.
-    pub(crate) fn close_pool(&self) {
-        self.pool.borrow_mut().clear();
+    /// Closes every pooled connection; how many there were.
+    pub(crate) fn close_pool(&self) -> usize {
+        self.pool.take().len()
     }
 
     /// Closes pooled connections that are too old, and notes those the instance closed.

@@ -22,6 +22,7 @@ pub(crate) struct Slot {
     deadline: Cell<Instant>,
     fired: Cell<bool>,
     idle: Cell<bool>,
+    given_up: Cell<bool>,
     at: Cell<usize>,
     waker: RefCell<Option<Waker>>,
 }
@@ -47,6 +48,11 @@ impl Slot {
         self.idle.set(idle);
     }
 
+    /// Whether the connection is to be closed at once because its descriptor is needed.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.get()
+    }
+
     fn fire(&self) {
         self.fired.set(true);
         if let Some(waker) = &*self.waker.borrow() {
@@ -69,6 +75,7 @@ impl Slots {
             deadline: Cell::new(Instant::from_start(Duration::MAX)),
             fired: Cell::new(false),
             idle: Cell::new(false),
+            given_up: Cell::new(false),
             at: Cell::new(all.len()),
             waker: RefCell::new(None),
         });
@@ -95,11 +102,15 @@ impl Slots {
         self.all.borrow().iter().for_each(|slot| slot.fire());
     }
 
-    /// Ends the wait of up to `count` idle connections; how many there were.
-    pub(crate) fn fire_idle(&self, count: usize) -> usize {
+    /// Gives up to `count` idle connections up; how many there were.
+    pub(crate) fn give_up_idle(&self, count: usize) -> usize {
         let all = self.all.borrow();
-        let idle = all.iter().filter(|slot| slot.idle.get() && !slot.fired.get()).take(count);
-        idle.map(|slot| slot.fire()).count()
+        let idle = all.iter().filter(|slot| slot.idle.get() && !slot.given_up.get()).take(count);
+        idle.map(|slot| {
+            slot.given_up.set(true);
+            slot.fire();
+        })
+        .count()
     }
 }
 
@@ -158,8 +169,9 @@ mod tests {
         drop(a);
         drop(c);
         b.set_idle(true);
-        assert_eq!(slots.fire_idle(5), 1);
-        assert!(fired(&b));
+        assert_eq!(slots.give_up_idle(5), 1);
+        assert_eq!(slots.give_up_idle(5), 0);
+        assert!(fired(&b) && b.is_given_up());
         drop(b);
         assert_eq!(slots.len(), 0);
     }

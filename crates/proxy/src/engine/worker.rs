@@ -394,13 +394,13 @@ impl Worker {
         Some(peer)
     }
 
-    /// Descriptors ran out: gives up pooled connections, and idle clients where there are none.
-    pub(crate) fn shed(&self) {
+    /// Descriptors ran out: gives up pooled connections, and idle clients where there are none. Whether there
+    /// was anything to give up.
+    pub(crate) fn shed(&self) -> bool {
         /// Idle clients given up at once.
         const IDLE_SHED: usize = 16;
-        for endpoint in &self.table.borrow().endpoints {
-            endpoint.close_pool();
-        }
-        self.slots.fire_idle(IDLE_SHED);
+        let table = self.table.borrow();
+        let pooled: usize = table.endpoints.iter().map(|endpoint| endpoint.close_pool()).sum();
+        pooled > 0 || self.slots.give_up_idle(IDLE_SHED) > 0
     }
 }

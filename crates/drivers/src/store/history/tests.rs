@@ -85,3 +85,12 @@ fn a_value_with_a_flipped_byte_is_left_out() {
     transaction.commit().unwrap();
     assert!(read(&database, 5).unwrap().is_empty());
 }
+
+#[test]
+fn a_place_that_cannot_be_written_costs_entries_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut history = reopened(&folder.path().join("not-there/history.redb"));
+    history.append(&entry(1));
+    assert_eq!(newest(&history, 5), [0; 0]);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was set aside");
+}
