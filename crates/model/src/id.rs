@@ -122,7 +122,7 @@ impl FromStr for ReleaseId {
             None => (text, 1),
             Some((version, number)) => (version, number.parse().ok().filter(|n| *n > 1).ok_or_else(bad)?),
         };
-        Ok(Self { version: version.parse().map_err(|_: IdError| bad())?, configuration })
+        Ok(Self { version: version.parse().map_err(|_inner: IdError| bad())?, configuration })
     }
 }
 
@@ -158,9 +158,9 @@ impl FromStr for InstanceId {
         let (service, rest) = text.split_once('@').ok_or_else(bad)?;
         let (release, number) = rest.rsplit_once('/').ok_or_else(bad)?;
         Ok(Self {
-            service: service.parse().map_err(|_: IdError| bad())?,
-            release: release.parse().map_err(|_: IdError| bad())?,
-            number: number.parse().map_err(|_| bad())?,
+            service: service.parse().map_err(|_inner: IdError| bad())?,
+            release: release.parse().map_err(|_inner: IdError| bad())?,
+            number: number.parse().map_err(|_not_a_number| bad())?,
         })
     }
 }

@@ -69,9 +69,9 @@ impl World {
     }
 
     pub(crate) fn check_step(&mut self) {
-        let mut by_service: BTreeMap<ServiceName, BTreeSet<ReleaseId>> = BTreeMap::new();
+        let mut by_service: BTreeMap<&ServiceName, BTreeSet<&ReleaseId>> = BTreeMap::new();
         for id in self.holder().running.keys() {
-            by_service.entry(id.service.clone()).or_default().insert(id.release.clone());
+            by_service.entry(&id.service).or_default().insert(&id.release);
         }
         let over: Vec<String> = by_service
             .iter()
@@ -79,11 +79,14 @@ impl World {
             .map(|(service, releases)| format!("{} releases of {service} run", releases.len()))
             .collect();
         over.into_iter().for_each(|text| self.violate(text));
+    }
+
+    /// The record has become durable.
+    pub(crate) fn check_record(&mut self, record: &Record) {
         let now = self.time();
-        for (name, service) in self.record().into_iter().flat_map(|record| record.services) {
-            let known = self.checks.stable.entry(name).or_insert((None, now));
-            if known.0 != service.stable {
-                *known = (service.stable, now);
+        for (name, service) in &record.services {
+            if self.checks.stable.get(name).is_none_or(|(known, _)| *known != service.stable) {
+                self.checks.stable.insert(name.clone(), (service.stable.clone(), now));
             }
         }
     }
@@ -137,8 +140,7 @@ impl World {
     }
 
     fn stable_of(&self, service: &ServiceName) -> Option<ReleaseId> {
-        let record = self.record()?;
-        record.services.get(service.as_str())?.stable.as_ref()?.parse().ok()
+        self.checks.stable.get(service.as_str())?.0.as_ref()?.parse().ok()
     }
 
     fn drain_timeout(&self, service: &ServiceName) -> Duration {

@@ -345,7 +345,8 @@ impl World {
             }
             Asked::Prepare(request) => self.copy(&request),
             Asked::Remove(service, directory) => self.check_removal(&service, &directory),
-            Asked::Notice(_) | Asked::Wrote(_) => {}
+            Asked::Wrote(record) => self.check_record(&record),
+            Asked::Notice(_) => {}
         }
     }
 

@@ -261,7 +261,8 @@ pub fn decode(bytes: &[u8]) -> Result<(u64, Record), RecordError> {
     if &header[..8] != MAGIC {
         return Err(RecordError::Magic);
     }
-    let number = |range: std::ops::Range<usize>| header[range].iter().fold(0_u64, |n, b| n << 8 | u64::from(*b));
+    let number =
+        |range: std::ops::Range<usize>| header[range].iter().fold(0_u64, |n, b| n << 8 | u64::from(*b));
     let sequence = number(8..16);
     let length = number(16..20);
     let crc = number(20..24);

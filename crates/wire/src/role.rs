@@ -24,7 +24,11 @@ pub enum RoleLinkError {
     #[error(transparent)]
     Session(#[from] SessionError),
     /// No protocol version in common.
-    #[error("the holder speaks protocol {min} to {max}, this build {} to {}", crate::PROTOCOL_MIN, crate::PROTOCOL_MAX)]
+    #[error(
+        "the holder speaks protocol {min} to {max}, this build {} to {}",
+        crate::PROTOCOL_MIN,
+        crate::PROTOCOL_MAX
+    )]
     Protocol {
         /// Its oldest.
         min: u16,

@@ -3,6 +3,8 @@
 //! Each file under `golden/` holds one sample per line. `UPDATE_EXPECT=1` rewrites them, which is right only
 //! for a new message or a new optional field; samples of older versions stay as `*.vN.jsonl` and are only read.
 
+#![expect(clippy::unwrap_used, reason = "a test file: what cannot be read is the failure")]
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -19,8 +21,8 @@ use wire::record::{
     Phase, Receipt, Record, ReleaseRecord, RolloutKind, RolloutRecord, ServiceRecord, Verdict, Warm,
 };
 use wire::routes::{
-    Endpoint, EndpointState, ListenerSettings, ProbeSettings, ReleaseTraffic, Route as TableRoute, RouteTable,
-    ServiceTraffic,
+    Endpoint, EndpointState, ListenerSettings, ProbeSettings, ReleaseTraffic, Route as TableRoute,
+    RouteTable, ServiceTraffic,
 };
 use wire::sealed::Boot;
 use wire::traffic::{Counters, FromProxy, ReleaseCounters, ToProxy};
@@ -34,7 +36,10 @@ fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(name: &str, sample
     }
     let golden = std::fs::read_to_string(&path).expect("golden file; make it with UPDATE_EXPECT=1");
     let golden: Vec<&str> = golden.lines().collect();
-    assert_eq!(written, golden, "{name}: what is written changed; the neighbouring version must still read it");
+    assert_eq!(
+        written, golden,
+        "{name}: what is written changed; the neighbouring version must still read it"
+    );
     for (line, sample) in golden.iter().zip(samples) {
         assert_eq!(&serde_json::from_str::<T>(line).unwrap(), sample);
         // A newer neighbour adds fields: they are ignored.
@@ -47,7 +52,15 @@ fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(name: &str, sample
 }
 
 fn hello() -> Hello {
-    Hello { min: 1, max: 1, role: "agent".into(), pid: 7, generation: 2, build: "0.1.0".into(), rescue: false }
+    Hello {
+        min: 1,
+        max: 1,
+        role: "agent".into(),
+        pid: 7,
+        generation: 2,
+        build: "0.1.0".into(),
+        rescue: false,
+    }
 }
 
 fn process() -> Process {
@@ -296,8 +309,12 @@ fn manifest() -> Manifest {
         headers_max: 100,
         body_bytes_max: 1 << 30,
     };
-    let route =
-        |host: Option<&str>| Route { listener: "web".into(), host: host.map(Into::into), path: "/".into(), service: "shop".into() };
+    let route = |host: Option<&str>| Route {
+        listener: "web".into(),
+        host: host.map(Into::into),
+        path: "/".into(),
+        service: "shop".into(),
+    };
     Manifest {
         state_dir: "/var/lib/handover".into(),
         admin_bind: "127.0.0.1:7979".parse().unwrap(),

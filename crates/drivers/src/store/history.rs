@@ -129,7 +129,7 @@ impl Writer {
                     return;
                 }
                 Err(failure @ (Failure::Busy | Failure::Io(_))) => {
-                    tracing::error!(path = %self.path.display(), ?failure, "history cannot be opened: going on without it");
+                    tracing::error!(path = %self.path.display(), %failure, "history cannot be opened: going on without it");
                     return;
                 }
             }
@@ -158,7 +158,7 @@ impl Writer {
         if let Err(failure) = guarded(|| insert(database, batch)) {
             // After an error the database takes nothing more. Whether it is damaged shows when it is opened again.
             tracing::error!(
-                ?failure,
+                %failure,
                 entries = batch.len(),
                 "history could not be written: entries are lost"
             );
@@ -171,20 +171,21 @@ impl Writer {
         match guarded(|| read(database, most)) {
             Ok(entries) => entries,
             Err(failure) => {
-                tracing::error!(?failure, "history could not be read");
+                tracing::error!(%failure, "history could not be read");
                 Vec::new()
             }
         }
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum Failure {
-    /// Another process has it.
+    #[error("another process has it open")]
     Busy,
-    /// The system said no: a full disk, say. The file may be whole.
+    /// A full disk, say; the file may be whole.
+    #[error("the system said: {0}")]
     Io(String),
-    /// The file is not what it should be.
+    #[error("it is not what it should be: {0}")]
     Damaged(String),
 }
 
@@ -192,10 +193,16 @@ impl<E: Into<redb::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         match error.into() {
             redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => Self::Busy,
-            error @ (redb::Error::Io(_) | redb::Error::PreviousIo) => Self::Io(error.to_string()),
+            redb::Error::Io(error) if !tells_of_content(&error) => Self::Io(error.to_string()),
+            error @ redb::Error::PreviousIo => Self::Io(error.to_string()),
             error => Self::Damaged(error.to_string()),
         }
     }
+}
+
+fn tells_of_content(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
 }
 
 /// A damaged file may also make the database panic; here that is one more error.

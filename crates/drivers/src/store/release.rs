@@ -1,7 +1,7 @@
 //! Releases on disk: copied once to `releases/SERVICE/RELEASE/`, and never changed after that.
 //!
 //! ```text
-//!  source ──copy, check, hash──► releases/shop/.tmp-1.4.1 ──synced, renamed──► releases/shop/1.4.1
+//!  source ──copy, check, hash──► releases/shop/.tmp-PID-1.4.1 ──synced, renamed──► releases/shop/1.4.1
 //! ```
 //! A copy is plain: files, directories, and links that stay inside; no other kind of entry, no rights of others,
 //! no sharing with the source. So a release that was good once starts again the same.
@@ -17,7 +17,8 @@ use agent::world::PrepareRelease;
 use host::folder::{self, Kind};
 use model::id::ServiceName;
 
-/// Beginning of temporary names; no version begins with a dot.
+/// Beginning of temporary names; no version begins with a dot. Our process id follows, so that what a former agent
+/// left is told from what this one is just making.
 const TEMPORARY_PREFIX: &str = ".tmp-";
 
 /// A release that is in its place.
@@ -123,7 +124,7 @@ pub fn prepare(releases: &Path, request: &PrepareRelease) -> Result<Prepared, Re
         move |error| Refused::Copy { path, error }
     };
     make_directory(&service).map_err(failed(&service))?;
-    let temporary = service.join(format!("{TEMPORARY_PREFIX}{}", request.release));
+    let temporary = service.join(own_prefix() + &request.release.to_string());
     remove_tree(&temporary).map_err(failed(&temporary))?;
     let taken = take(&source, &temporary, &directory, request, other_content);
     if taken.is_err() {
@@ -208,7 +209,7 @@ pub fn remove(releases: &Path, service: &ServiceName, directory: &Path) -> io::R
     let (true, Some(name)) = (directory.parent() == Some(&folder), directory.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a release of that service"));
     };
-    let mut temporary = std::ffi::OsString::from(TEMPORARY_PREFIX);
+    let mut temporary = std::ffi::OsString::from(own_prefix());
     temporary.push(name);
     let temporary = folder.join(temporary);
     remove_tree(&temporary)?;
@@ -217,6 +218,10 @@ pub fn remove(releases: &Path, service: &ServiceName, directory: &Path) -> io::R
         renamed => renamed?,
     }
     remove_tree(&temporary)
+}
+
+fn own_prefix() -> String {
+    format!("{TEMPORARY_PREFIX}{}-", host::process::current_pid())
 }
 
 fn remove_tree(path: &Path) -> io::Result<()> {
@@ -234,7 +239,10 @@ pub fn remove_leftovers(releases: &Path) {
             continue;
         }
         for entry in entries(&service.path()) {
-            if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes())
+            let name = entry.file_name();
+            let starts_with = |prefix: &str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
+            if starts_with(TEMPORARY_PREFIX)
+                && !starts_with(&own_prefix())
                 && let Err(error) = remove_tree(&entry.path())
             {
                 tracing::warn!(path = %entry.path().display(), %error, "a left-over copy could not be removed");

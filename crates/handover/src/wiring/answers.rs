@@ -96,9 +96,7 @@ fn refused(denied: &Denied) -> Refused {
         Denied::RolloutRuns { .. }
         | Denied::FailedBefore { .. }
         | Denied::NoWayBack { .. }
-        | Denied::Unwritable { .. } => {
-            RefusedKind::Conflict
-        }
+        | Denied::Unwritable { .. } => RefusedKind::Conflict,
         Denied::NoVersion { .. } => RefusedKind::Invalid,
         Denied::Stopping | Denied::Starting => RefusedKind::Unavailable,
     };
@@ -126,7 +124,8 @@ mod tests {
         assert!(said.message.contains("1.5.0") && said.message.contains("ada"));
         assert!(said.hint.unwrap().contains("--replace"));
         assert_eq!(refused(&Denied::Starting).kind, RefusedKind::Unavailable);
-        let unknown = Denied::UnknownService { name: "shp".into(), nearest: Some("shop".into()), known: vec![] };
+        let unknown =
+            Denied::UnknownService { name: "shp".into(), nearest: Some("shop".into()), known: vec![] };
         assert_eq!(refused(&unknown).kind, RefusedKind::NotFound);
     }
 }

@@ -1,7 +1,7 @@
 //! Accepting: every thread on its own copy of the same socket, and what happens when descriptors run out.
 //!
 //! ```text
-//!  accepting ──stop()──► accepting until nobody waits ──► copy dropped
+//!  accepting ──stop()──► accepting until nobody waits, for a quarter of a second at most ──► copy dropped
 //! ```
 //! A connection is handed to its task, or to a thread with fewer of them, before anything is awaited: an accepted
 //! socket that is dropped is a lost client.
@@ -23,6 +23,8 @@ use crate::h1::answer::{Answer, AnswerForm, write_answer};
 
 /// Nobody came for this long after the stop: nobody waits.
 const EMPTY_AFTER: Duration = Duration::from_millis(20);
+/// Under steady load somebody always comes: this long after the stop those who come are too late.
+const LAST_ACCEPTS_MAX: Duration = Duration::from_millis(250);
 /// For connections that were given up to be closed.
 const SHED_PAUSE: Duration = Duration::from_millis(1);
 /// Between two attempts to accept while there are no descriptors.
@@ -40,14 +42,14 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// For `socket`.
-    pub(crate) fn new(name: &str, socket: &TcpListener, rules: Rc<Rules>) -> io::Result<Self> {
-        Ok(Self::detached(name, &socket.local_addr()?.to_string(), rules))
+    /// One with these rules.
+    pub(crate) fn new(name: &str, address: &str, rules: Rc<Rules>) -> Self {
+        Self { name: name.into(), address: address.into(), rules: RefCell::new(rules), stop: Notify::new() }
     }
 
-    /// For a connection whose listener is gone on this thread.
-    pub(crate) fn detached(name: &str, address: &str, rules: Rc<Rules>) -> Self {
-        Self { name: name.into(), address: address.into(), rules: RefCell::new(rules), stop: Notify::new() }
+    /// In the manifest.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// What holds on it now.
@@ -113,7 +115,9 @@ async fn accept_all(accepting: Accepting, listener: Rc<Listener>, socket: TcpLis
             accepted = socket.accept() => reserve.handle(&worker, &listener, &socket, accepted).await,
         }
     }
-    while let Ok(accepted) = tokio::time::timeout(EMPTY_AFTER, socket.accept()).await {
+    let until = tokio::time::Instant::now() + LAST_ACCEPTS_MAX;
+    while tokio::time::Instant::now() < until {
+        let Ok(accepted) = tokio::time::timeout(EMPTY_AFTER, socket.accept()).await else { break };
         reserve.handle(&worker, &listener, &socket, accepted).await;
     }
 }

@@ -41,6 +41,11 @@ pub(crate) struct Tried {
 }
 
 impl Tried {
+    /// There is a newer table: whose turn it is is to be seen anew.
+    pub(crate) fn forget_release(&mut self) {
+        self.release = None;
+    }
+
     /// That endpoint is not to be tried again for this request.
     pub(crate) fn add(&mut self, endpoint: Rc<Endpoint>) {
         self.endpoints.push(endpoint);
@@ -71,7 +76,8 @@ fn choose(worker: &Worker, release: &Release, tried: &Tried) -> Option<Rc<Endpoi
     let all = &release.endpoints;
     let mut random = worker.random.borrow_mut();
     let load = |at: usize| all[at].in_flight();
-    let untried = |at: usize| !tried.has(&all[at]);
+    // It serves in the table that `release` is of; a newer one may say something else.
+    let untried = |at: usize| all[at].is_serving() && !tried.has(&all[at]);
     // With everyone ejected, ejection says nothing any more.
     let at = choose_of_two(&mut random, all.len(), |at| untried(at) && !all[at].is_ejected(now), load)
         .or_else(|| choose_of_two(&mut random, all.len(), untried, load))?;

@@ -263,7 +263,7 @@ impl Connection {
             let answer = Answer::new(404, "there is no route for this host and path");
             return self.answer_itself(answer, &head, &upload, &Entry::new(started, "", 0));
         };
-        let end = self.forward(rules, &service, &head, &mut upload, started).await;
+        let end = self.forward(rules, service, &head, &mut upload, started).await;
         self.worker.buffers.give_back_output(upload.into_bytes());
         end
     }
@@ -271,7 +271,7 @@ impl Connection {
     async fn forward(
         &mut self,
         rules: &Rules,
-        service: &Service,
+        service: Rc<Service>,
         head: &RequestHead,
         upload: &mut Upload,
         started: Instant,
@@ -283,7 +283,7 @@ impl Connection {
             body_timeout: rules.body_timeout,
             owes_continue: head.expects_continue && !upload.has_ended() && !upload.has_body(),
         };
-        let request = Request { service, terms, is_idempotent: head.is_idempotent, started };
+        let request = Request { service: service.clone(), terms, is_idempotent: head.is_idempotent, started };
         let mut client = Client {
             worker: &self.worker,
             slot: &self.slot,
@@ -291,7 +291,7 @@ impl Connection {
             input: &mut self.input,
             answer: &mut self.answer,
         };
-        let Forwarded { verdict, endpoint, retries } = forward(&mut client, &request, upload).await;
+        let Forwarded { verdict, endpoint, retries } = forward(&mut client, request, upload).await;
         let stats = endpoint.as_ref().map_or(&service.unplaced, |endpoint| &endpoint.stats);
         let fields = endpoint.as_ref().map_or(&*service.log_fields, |endpoint| &endpoint.log_fields);
         let entry = Entry::new(started, fields, retries);

@@ -37,11 +37,26 @@ pub(crate) struct Client<'a> {
 }
 
 /// A request that has a service.
-pub(crate) struct Request<'a> {
-    pub(crate) service: &'a Service,
+pub(crate) struct Request {
+    /// As of the newest table.
+    pub(crate) service: Rc<Service>,
     pub(crate) terms: Terms,
     pub(crate) is_idempotent: bool,
     pub(crate) started: Instant,
+}
+
+impl Request {
+    /// Takes the service from the newest table; true when it is the same. One that is gone keeps what it was, and
+    /// none of its endpoints serves any more.
+    fn renew(&mut self, worker: &Worker) -> bool {
+        match worker.service(&self.service.name) {
+            Some(newest) if !Rc::ptr_eq(&newest, &self.service) => {
+                self.service = newest;
+                false
+            }
+            _ => true,
+        }
+    }
 }
 
 /// What the client gets.
@@ -87,16 +102,15 @@ struct Failure {
 }
 
 /// Forwards a request until it is answered or nothing more can be done.
-pub(crate) async fn forward(
-    client: &mut Client<'_>,
-    request: &Request<'_>,
-    upload: &mut Upload,
-) -> Forwarded {
+pub(crate) async fn forward(client: &mut Client<'_>, mut request: Request, upload: &mut Upload) -> Forwarded {
     let worker = client.worker;
     let (mut tried, mut retries) = (Tried::default(), 0);
     let mut last: Option<(Answer, Rc<Endpoint>)> = None;
     loop {
-        let Some(claim) = claim(worker, request.service, &mut tried) else {
+        if last.is_some() && !request.renew(worker) {
+            tried.forget_release();
+        }
+        let Some(claim) = claim(worker, &request.service, &mut tried) else {
             let (answer, endpoint) = last.unzip();
             let answer = answer.unwrap_or(Answer::new(503, "no instance of the service is ready"));
             return Forwarded { verdict: Verdict::Own(answer), endpoint, retries };
@@ -106,7 +120,7 @@ pub(crate) async fn forward(
         }
         upload.rewind();
         let endpoint = claim.endpoint().clone();
-        let failure = match attempt(client, request, upload, claim).await {
+        let failure = match attempt(client, &request, upload, claim).await {
             Ok(verdict) => return Forwarded { verdict, endpoint: Some(endpoint), retries },
             Err(failure) => failure,
         };
@@ -124,7 +138,7 @@ pub(crate) async fn forward(
 
 async fn attempt(
     client: &mut Client<'_>,
-    request: &Request<'_>,
+    request: &Request,
     upload: &mut Upload,
     claim: Claim,
 ) -> Result<Verdict, Failure> {
@@ -176,7 +190,7 @@ async fn attempt(
 
 fn judge(
     ended: Ended,
-    request: &Request<'_>,
+    request: &Request,
     endpoint: &Endpoint,
     is_reused: bool,
     now: Instant,
@@ -190,8 +204,8 @@ fn judge(
     match ended {
         Ended::NotSent => fail(LOST, true, !is_reused),
         Ended::Lost { in_answer: false } if request.is_idempotent => fail(LOST, true, !is_reused),
-        Ended::Lost { .. } => {
-            if is_reused {
+        Ended::Lost { in_answer } => {
+            if is_reused && !in_answer {
                 count(&endpoint.stats.lost_on_reuse);
             }
             fail(LOST, false, true)
@@ -217,11 +231,7 @@ fn judge(
 const LOST: Answer = Answer::new(502, "the instance closed the connection before it answered");
 
 /// A fresh connection to the endpoint.
-async fn connect(
-    client: &Client<'_>,
-    request: &Request<'_>,
-    endpoint: &Endpoint,
-) -> Result<TcpStream, Failure> {
+async fn connect(client: &Client<'_>, request: &Request, endpoint: &Endpoint) -> Result<TcpStream, Failure> {
     let worker = client.worker;
     client.slot.arm(worker.clock.now() + request.service.connect_timeout);
     let mut connecting = pin!(TcpStream::connect(endpoint.address));

@@ -65,6 +65,8 @@ pub(crate) struct Rules {
 /// A service in use.
 #[derive(Debug)]
 pub(crate) struct Service {
+    /// In the manifest.
+    pub(crate) name: String,
     /// Releases that get requests now.
     pub(crate) releases: Vec<Release>,
     /// Whose turn it is.
@@ -150,6 +152,11 @@ impl Table {
         self.listeners.get(name).unwrap_or(&self.unnamed).clone()
     }
 
+    /// The service of that name.
+    pub(crate) fn service(&self, name: &str) -> Option<&Rc<Service>> {
+        self.services.get(name)
+    }
+
     /// Closes pooled connections that are too old.
     pub(crate) fn sweep_pools(&self, now: model::time::Instant) {
         for service in self.services.values() {
@@ -188,6 +195,7 @@ fn releases(
 impl Service {
     fn new(name: &str, service: &ServiceTraffic, releases: Vec<Release>, stats: &impl StatsOf) -> Self {
         Self {
+            name: name.to_owned(),
             turns: RefCell::new(WeightedTurns::new(releases.iter().map(|release| release.weight))),
             releases,
             connect_timeout: Duration::from_millis(service.connect_timeout_ms),

@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -29,7 +29,7 @@ use crate::engine::endpoint::Endpoint;
 use crate::engine::ledger::Event;
 use crate::engine::slots::{SWEEP_INTERVAL, SlotGuard, Slots};
 use crate::engine::stats::{ReleaseStats, ThreadStats};
-use crate::engine::table::{StatsOf, Table};
+use crate::engine::table::{Service, StatsOf, Table};
 
 /// Releases that are in no table any more and whose counters are still kept.
 const GONE_RELEASES_MAX: usize = 64;
@@ -123,6 +123,8 @@ pub(crate) struct Worker {
     releases: RefCell<Vec<Rc<ReleaseStats>>>,
     leaving: RefCell<Vec<Rc<Endpoint>>>,
     listeners: RefCell<BTreeMap<String, Rc<Listener>>>,
+    /// Also those that are not accepted on any more, and whose connections live.
+    all_listeners: RefCell<Vec<Weak<Listener>>>,
     drain: Cell<Drain>,
     loads: Arc<[AtomicUsize]>,
     peers: Vec<mpsc::WeakSender<Command>>,
@@ -172,6 +174,7 @@ impl Worker {
             releases: RefCell::default(),
             leaving: RefCell::default(),
             listeners: RefCell::default(),
+            all_listeners: RefCell::default(),
             drain: Cell::new(Drain::No),
             loads: setup.loads.clone(),
             peers: setup.peers.clone(),
@@ -230,9 +233,11 @@ impl Worker {
         }
         *self.leaving.borrow_mut() =
             known.iter().filter(|one| !is_listed(one) && one.in_flight() > 0).cloned().collect();
-        for (name, listener) in &*self.listeners.borrow() {
-            listener.set_rules(now.rules(name));
-        }
+        self.all_listeners.borrow_mut().retain(|listener| {
+            let Some(listener) = listener.upgrade() else { return false };
+            listener.set_rules(now.rules(listener.name()));
+            true
+        });
         self.is_logging.set(now.access_log);
         *self.table.borrow_mut() = now;
         self.forget_old_releases();
@@ -256,10 +261,14 @@ impl Worker {
         });
     }
 
-    /// Says so when `instance` takes no requests and has none in flight on this thread.
+    /// Says so when `instance`, draining or not listed, has no request in flight on this thread.
     pub(crate) fn tell_if_quiet(&self, instance: &str) {
         let table = self.table.borrow().clone();
         let mut leaving = self.leaving.borrow_mut();
+        let is_listed = table.endpoints.iter().any(|one| one.instance == instance);
+        if is_listed && !table.draining.iter().any(|draining| draining == instance) {
+            return;
+        }
         let busy =
             |one: &&Rc<Endpoint>| one.instance == instance && (one.is_serving() || one.in_flight() > 0);
         if table.endpoints.iter().find(busy).or_else(|| leaving.iter().find(busy)).is_some() {
@@ -273,7 +282,7 @@ impl Worker {
 
     fn listen(self: &Rc<Self>, name: String, source: &dyn ListenSource) {
         let result = source.open().and_then(|socket| {
-            let listener = Rc::new(Listener::new(&name, &socket, self.table.borrow().rules(&name))?);
+            let listener = self.add_listener(&name, &socket.local_addr()?.to_string());
             if matches!(self.drain.get(), Drain::No) {
                 accept::start_accepting(self, listener.clone(), socket);
                 if let Some(before) = self.listeners.borrow_mut().insert(name.clone(), listener) {
@@ -291,7 +300,19 @@ impl Worker {
         if let Some(listener) = self.listeners.borrow().get(name) {
             return listener.clone();
         }
-        Rc::new(Listener::detached(name, address, self.table.borrow().rules(name)))
+        self.add_listener(name, address)
+    }
+
+    /// A listener that follows the tables for as long as anybody has it.
+    fn add_listener(&self, name: &str, address: &str) -> Rc<Listener> {
+        let listener = Rc::new(Listener::new(name, address, self.table.borrow().rules(name)));
+        self.all_listeners.borrow_mut().push(Rc::downgrade(&listener));
+        listener
+    }
+
+    /// The service of that name in the newest table.
+    pub(crate) fn service(&self, name: &str) -> Option<Rc<Service>> {
+        self.table.borrow().service(name).cloned()
     }
 
     fn start_drain(&self, deadline: Duration) {

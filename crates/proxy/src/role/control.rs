@@ -317,7 +317,7 @@ impl Control {
 
     fn handle_table(&mut self, table: RouteTable, probe: bool) -> Result<(), ProxyError> {
         if let Some(used) = self.table.as_ref().filter(|used| used.generation > table.generation) {
-            tracing::warn!(used = used.generation, offered = table.generation, "an older table is ignored");
+            tracing::info!(used = used.generation, offered = table.generation, "an older table is ignored");
             return Ok(());
         }
         if probe {

@@ -183,6 +183,21 @@ fn a_candidate_gets_nothing_and_is_not_called_drained() {
 }
 
 #[test]
+fn the_last_request_of_one_that_became_a_candidate_does_not_make_it_drained() {
+    let (slow, gate, comes) = gated();
+    let mut rig = Rig::start(&[slow.address]);
+    let mut client = rig.client();
+    client.send(GET);
+    comes.recv().unwrap();
+    set_state(&mut rig, EndpointState::Candidate);
+    let generation = rig.table.generation;
+    rig.wait_for(|notice| *notice == Notice::Applied { generation });
+    open(&gate);
+    assert_eq!(client.response().text(), "slow");
+    assert!(!rig.has_notice(Duration::from_millis(150), is_drained));
+}
+
+#[test]
 fn settings_of_a_listener_hold_from_the_next_request_on() {
     let instance = Instance::named("a");
     let mut rig = Rig::start(&[instance.address]);
@@ -194,4 +209,46 @@ fn settings_of_a_listener_hold_from_the_next_request_on() {
     let mut other = rig.client();
     other.send(post);
     assert_eq!(other.response().status(), 413);
+}
+
+#[test]
+fn a_connection_of_a_listener_that_is_gone_still_follows_the_tables() {
+    let (old, new) = (Instance::named("old"), Instance::named("new"));
+    let mut rig = Rig::start(&[old.address]);
+    let mut client = rig.client();
+    client.send(GET);
+    assert_eq!(client.response().text(), "old 0");
+    rig.engine().unlisten("main");
+    rig.start_swap(|table| {
+        table.services.get_mut("web").unwrap().releases = vec![
+            release("1", 0, &[("web@1/0", old.address, EndpointState::Draining)]),
+            release("2", 10_000, &[("web@2/0", new.address, EndpointState::Serving)]),
+        ];
+    });
+    rig.wait_for(is_drained);
+    client.send(GET);
+    assert_eq!(client.response().text(), "new 0");
+}
+
+#[test]
+fn a_second_attempt_goes_by_the_newest_table() {
+    let (came, comes) = channel();
+    let (go, wait) = channel::<()>();
+    let (came, wait) = (Mutex::new(came), Mutex::new(wait));
+    let dying = Instance::start(move |peer, _| {
+        peer.request();
+        came.lock().unwrap().send(()).unwrap();
+        let _ = wait.lock().unwrap().recv();
+    });
+    let new = Instance::named("new");
+    let mut rig = Rig::start(&[dying.address]);
+    let mut client = rig.client();
+    client.send(GET);
+    comes.recv().unwrap();
+    rig.swap(|table| {
+        table.services.get_mut("web").unwrap().releases =
+            vec![release("2", 10_000, &[("web@2/0", new.address, EndpointState::Serving)])];
+    });
+    go.send(()).unwrap();
+    assert_eq!(client.response().text(), "new 0");
 }

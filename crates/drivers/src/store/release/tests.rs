@@ -189,7 +189,9 @@ fn only_releases_are_removed_and_leftovers_go() {
     }
     remove(&scene.releases, &service, &first.directory).unwrap();
     remove(&scene.releases, &service, &first.directory).unwrap();
-    std::fs::create_dir_all(scene.releases.join("shop/.tmp-3/lib")).unwrap();
+    let ours = own_prefix() + "4";
+    std::fs::create_dir_all(scene.releases.join("shop/.tmp-1-3/lib")).unwrap();
+    std::fs::create_dir_all(scene.releases.join("shop").join(&ours)).unwrap();
     remove_leftovers(&scene.releases);
-    assert_eq!(scene.entries(), ["2"]);
+    assert_eq!(scene.entries(), [ours.as_str(), "2"], "what this process is just making stays");
 }
