@@ -158,7 +158,7 @@ pub enum Failure {
         error: String,
     },
     /// Not ready in time.
-    #[error("{instance} was not ready within {after:?}{}", colon(detail))]
+    #[error("{instance} was not ready within {}{}", crate::time::human(*after), colon(detail))]
     StartupTimeout {
         /// Which.
         instance: String,
@@ -287,7 +287,8 @@ impl fmt::Display for WaitingOn {
             Self::Proxies(0) => f.write_str("waits for a proxy to run"),
             Self::Proxies(_) => f.write_str("waits for every proxy to use the new routes"),
             Self::Bake(left) => {
-                write!(f, "keeps the old release warm for {:.0} s more", left.as_secs_f64().ceil())
+                let seconds = Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0));
+                write!(f, "keeps the old release warm for {} more", crate::time::human(seconds))
             }
             Self::FromGone => f.write_str("waits for the old release to finish its requests and stop"),
         }

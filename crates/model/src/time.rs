@@ -77,14 +77,35 @@ impl fmt::Display for WallTime {
     }
 }
 
+/// A duration as a manifest would say it: `10m`, `1m30s`, `500ms`.
+pub fn human(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let (hours, minutes, seconds) = (millis / 3_600_000, millis / 60_000 % 60, millis / 1_000 % 60);
+    let mut text = String::new();
+    for (number, unit) in [(hours, "h"), (minutes, "m"), (seconds, "s"), (millis % 1_000, "ms")] {
+        // Nobody reads milliseconds after minutes.
+        let is_noise = unit == "ms" && millis >= 10_000;
+        if number > 0 && !is_noise {
+            text.push_str(&format!("{number}{unit}"));
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::WallTime;
+    use super::*;
 
     #[test]
     fn known_moments_have_their_date() {
         assert_eq!(WallTime(0).to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!(WallTime(951_782_400_000).to_string(), "2000-02-29T00:00:00.000Z");
         assert_eq!(WallTime(1_795_365_296_789).to_string(), "2026-11-22T16:34:56.789Z");
+    }
+
+    #[test]
+    fn durations_read_as_in_a_manifest() {
+        let texts = [0, 500, 1_500, 90_000, 600_000, 3_600_500].map(|ms| human(Duration::from_millis(ms)));
+        assert_eq!(texts, ["0s", "500ms", "1s500ms", "1m30s", "10m", "1h"]);
     }
 }

@@ -18,6 +18,8 @@ use crate::world::{Process, World};
 const VIOLATIONS_MAX: usize = 20;
 /// A stable release that answers for so long must get the requests.
 const ROUTED_WITHIN: Duration = Duration::from_secs(4);
+/// A table is in use by every proxy within this time.
+const APPLIED_WITHIN: Duration = Duration::from_millis(500);
 /// Two deaths at once, of an instance and the agent, may cost as long as the agent takes to come back.
 const FAILING_MAX: Duration = Duration::from_secs(1);
 /// Stable, the one it is replaced by, and one that still retires.
@@ -30,6 +32,8 @@ pub(crate) struct Checks {
     served: u64,
     lost_to_crashes: u64,
     last_table: Option<RouteTable>,
+    /// When the latest tables were given out.
+    given_out: Vec<(u64, Instant)>,
     /// Since when every request to a service fails.
     failing: BTreeMap<String, Instant>,
     /// Since when tables let no new request go to an instance.
@@ -119,6 +123,8 @@ impl World {
             }
         }
         let now = self.time();
+        self.checks.given_out.retain(|(_, at)| now.since(*at) < APPLIED_WITHIN);
+        self.checks.given_out.push((table.generation, now));
         let all = table.services.values().flat_map(|s| &s.releases).flat_map(|r| &r.endpoints);
         let still: BTreeSet<&str> =
             all.filter(|e| e.state == EndpointState::Serving).map(|e| e.instance.as_str()).collect();
@@ -308,9 +314,12 @@ impl World {
             broken.push("the record does not say what the agent says".to_owned());
         }
         let table = self.routes().unwrap_or_default();
+        let now = self.time();
         for (generation, proxy) in self.proxies() {
             let applied = proxy.table.as_ref().map_or(0, |used| used.generation);
-            if applied != table.generation {
+            let fresh =
+                self.checks.given_out.iter().filter(|(_, at)| now.since(*at) < APPLIED_WITHIN).count();
+            if applied + u64::try_from(fresh).unwrap_or(0) < table.generation {
                 broken.push(format!("proxy {generation} uses table {applied}, not {}", table.generation));
             }
         }

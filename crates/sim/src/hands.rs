@@ -50,6 +50,8 @@ pub(crate) struct Inner {
     pub(crate) routes: Option<RouteTable>,
     /// Writes so far, of all lives.
     pub(crate) writes: u64,
+    /// Of these, how many made a record durable.
+    pub(crate) durable: u64,
     /// Die at that write.
     pub(crate) die_at: Option<(u64, Side)>,
     /// Writes fail.
@@ -65,6 +67,7 @@ impl Inner {
             record: None,
             routes: None,
             writes: 0,
+            durable: 0,
             die_at: None,
             disk_is_bad: false,
             dead: false,
@@ -141,6 +144,7 @@ impl Store for Hands {
                 why: "the disk is bad".to_owned(),
             });
         }
+        inner.durable += 1;
         inner.record = Some(record.clone());
         inner.asked.push(Asked::Wrote(Box::new(record.clone())));
         inner.dead = die == Some(Side::After);

@@ -34,6 +34,9 @@ pub(crate) use proxies::Proxy;
 /// Timeouts in a row without time passing: more is a timer that does not move.
 const TIMEOUTS_MAX: u32 = 1_000;
 
+/// Durable records until the holder has heard that the boot form is in it.
+const BOOT_TAKEN_AFTER: u64 = 2;
+
 /// An ordered stream of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Link {
@@ -75,13 +78,6 @@ enum Happening {
 
 type SimAgent = Agent<Hands, Hands, Hands, Hands, Hands>;
 
-/// How the agent comes into being the first time.
-#[derive(Debug, Clone)]
-enum Origin {
-    Boot(Box<Boot>),
-    Record,
-}
-
 /// Everything there is.
 #[derive(Debug)]
 pub struct World {
@@ -103,7 +99,8 @@ pub struct World {
     next_request: u64,
     next_pid: u32,
     copied: BTreeMap<String, String>,
-    origin: Origin,
+    /// The holder has the boot form until that write: then an agent has said that its record holds it.
+    boot: Option<(Boot, u64)>,
     stopping: Option<StopLevel>,
     pub(crate) checks: Checks,
     log: Vec<String>,
@@ -131,7 +128,7 @@ impl World {
             next_request: 0,
             next_pid: 1_000,
             copied: BTreeMap::new(),
-            origin: Origin::Boot(Box::new(boot)),
+            boot: Some((boot, BOOT_TAKEN_AFTER)),
             stopping: None,
             checks: Checks::default(),
             log: Vec::new(),
@@ -153,7 +150,8 @@ impl World {
 
     /// `up` again after a `down`, with this boot form.
     pub fn up_again(&mut self, boot: Boot) {
-        self.origin = Origin::Boot(Box::new(boot));
+        let durable = self.hands.0.borrow().durable;
+        self.boot = Some((boot, durable + BOOT_TAKEN_AFTER));
         self.up();
     }
 
@@ -373,32 +371,29 @@ impl World {
     fn start_agent(&mut self) {
         let record = self.hands.0.borrow().record.clone();
         let wall = self.hands.0.borrow().wall();
-        let origin = std::mem::replace(&mut self.origin, Origin::Record);
-        let fresh = match (&record, &origin) {
-            (None, Origin::Boot(boot)) => Controller::first_record(boot, wall),
-            (Some(record), _) => record.clone(),
-            (None, Origin::Record) => {
-                self.checks.violate(self.now, "there is no record to go on from".to_owned());
-                return;
-            }
-        };
+        let boot = self
+            .boot
+            .clone()
+            .filter(|(_, until)| self.hands.0.borrow().durable <= *until)
+            .map(|(boot, _)| boot);
         let known = record.is_some();
-        if !known {
-            // Only a durable record makes the boot form superfluous.
-            self.origin = origin.clone();
-        }
-        let mut controller = match Controller::resume(fresh, self.now, wall, self.life) {
+        let Some(record) = record.or_else(|| Some(Controller::first_record(boot.as_ref()?, wall))) else {
+            self.checks.violate(self.now, "there is no record to go on from".to_owned());
+            return;
+        };
+        let resumed = Controller::resume(record, self.now, wall, self.life).and_then(|mut controller| {
+            if let Some(boot) = boot.filter(|_| known) {
+                controller.note_boot(&boot)?;
+            }
+            Ok(controller)
+        });
+        let controller = match resumed {
             Ok(controller) => controller,
             Err(error) => {
                 self.checks.violate(self.now, format!("the record does not resume: {error}"));
                 return;
             }
         };
-        if let (true, Origin::Boot(boot)) = (known, &origin)
-            && let Err(error) = controller.note_boot(boot)
-        {
-            self.checks.violate(self.now, format!("the boot form is refused: {error}"));
-        }
         self.hands.0.borrow_mut().dead = false;
         let hands = || self.hands.clone();
         self.agent = Some(Agent::new(controller, hands(), hands(), hands(), hands(), hands()));

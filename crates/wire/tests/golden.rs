@@ -394,6 +394,21 @@ fn records_and_the_boot_form_keep_their_form() {
 }
 
 #[test]
+fn history_entries_keep_their_form() {
+    let entry = wire::history::Entry {
+        v: 1,
+        at_ms: 1_795_366_800_123,
+        service: Some("shop".into()),
+        subject: "rollout".into(),
+        text: "rollout 1 to 1.4.1 begins".into(),
+        actor: "ada".into(),
+        rollout: record().services["shop"].rollout.clone(),
+    };
+    let bare = wire::history::Entry { service: None, rollout: None, ..entry.clone() };
+    check("history", &[entry, bare]);
+}
+
+#[test]
 fn the_checked_manifest_survives_the_way_over_the_wire() {
     let there = model::manifest::Manifest::try_from(&manifest()).unwrap();
     assert_eq!(Manifest::from(&there), manifest());

@@ -390,7 +390,9 @@ fn reader(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
 
 /// The binary under test.
 pub fn handover() -> PathBuf {
-    std::env::var_os("HANDOVER_BIN").map_or_else(|| beside_this_binary("handover"), PathBuf::from)
+    // Absolute: commands run in their sandbox's folder.
+    let given = std::env::var_os("HANDOVER_BIN").map(|path| std::path::absolute(path).expect("it is a path"));
+    given.unwrap_or_else(|| beside_this_binary("handover"))
 }
 
 /// The service that tests supervise.

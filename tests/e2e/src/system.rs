@@ -197,7 +197,9 @@ fn belongs_to(pid: u32, directory: &Path) -> bool {
 pub fn cgroup_of(pid: u32) -> Option<PathBuf> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
-    path.contains("/handover-").then(|| PathBuf::from(format!("/sys/fs/cgroup{path}")))
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?.split(' ').nth(4)?.to_owned();
+    path.contains("/handover-").then(|| PathBuf::from(format!("{mount}{path}")))
 }
 
 /// Sockets that listen on this port, or none, by `/proc/net/tcp`.

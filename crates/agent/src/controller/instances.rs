@@ -274,8 +274,9 @@ impl Controller {
             Report::StartupTimeout(after, detail) => {
                 let known = self.slot(id).and_then(|slot| elsewhere(slot));
                 let detail = known.unwrap_or(detail);
-                let text = format!("was not ready within {}", super::story::human(after));
-                self.tell_end(id, &text, None);
+                if self.rollout_to(id).is_none() {
+                    self.tell_end(id, &format!("was not ready within {}", model::time::human(after)), None);
+                }
                 self.keep_output(id);
                 if let Some(running) = self.rollout_to(id) {
                     let instance = id.to_string();
@@ -287,7 +288,7 @@ impl Controller {
     }
 
     fn tell_end(&mut self, id: &InstanceId, how: &str, delay: Option<Duration>) {
-        let then = delay.map(|delay| format!("; it starts again in {}", super::story::human(delay)));
+        let then = delay.map(|delay| format!("; it starts again in {}", model::time::human(delay)));
         let text = format!("{id} {how}{}", then.unwrap_or_default());
         self.tell_rollout(id, text.clone());
         self.announce(Severity::Warning, Some((&id.service, None)), text.clone());

@@ -13,9 +13,9 @@ use wire::manifest::millis;
 use wire::record::{Receipt, RolloutRecord, Verdict};
 
 use super::counters::Counting;
-use super::story::human;
 use super::{Action, Controller, convert};
 use crate::world::{HistoryEntry, PrepareRelease, Severity};
+use model::time::human;
 
 /// Good releases kept beside the stable one and the way back; as many that were never promoted.
 const RELEASES_KEPT: usize = 5;

@@ -49,21 +49,6 @@ impl Stories {
     }
 }
 
-/// A duration as a manifest would say it: `10m`, `1m30s`, `500ms`.
-pub(super) fn human(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    let (hours, minutes, seconds) = (millis / 3_600_000, millis / 60_000 % 60, millis / 1_000 % 60);
-    let mut text = String::new();
-    for (number, unit) in [(hours, "h"), (minutes, "m"), (seconds, "s"), (millis % 1_000, "ms")] {
-        // Nobody reads milliseconds after minutes.
-        let is_noise = unit == "ms" && millis >= 10_000;
-        if number > 0 && !is_noise {
-            text.push_str(&format!("{number}{unit}"));
-        }
-    }
-    if text.is_empty() { "0s".to_owned() } else { text }
-}
-
 /// A measured time in seconds: `0.3 s`.
 pub(super) fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
@@ -72,12 +57,6 @@ pub(super) fn seconds(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_read_as_in_a_manifest() {
-        let texts = [0, 500, 1_500, 90_000, 600_000, 3_600_500].map(|ms| human(Duration::from_millis(ms)));
-        assert_eq!(texts, ["0s", "500ms", "1s500ms", "1m30s", "10m", "1h"]);
-    }
 
     #[test]
     fn stories_are_bounded_and_forget_the_oldest_first() {

@@ -212,6 +212,8 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
 }
 
 fn create(path: &Path) -> Result<Database, Failure> {
+    // So that a new file is its owner's only; the database makes its own from an empty one.
+    drop(host::file::append_private(path).map_err(redb::Error::Io)?);
     let database: Result<Database, DatabaseError> =
         Database::builder().set_cache_size(CACHE_BYTES).create(path);
     Ok(database?)

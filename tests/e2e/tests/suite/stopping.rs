@@ -91,9 +91,9 @@ fn clients_see_a_drain_as_closed_connections_and_never_as_a_broken_answer() {
 }
 
 #[test]
-fn down_without_anything_running_says_so() {
+fn down_without_anything_running_says_so_and_is_done() {
     let sandbox = Sandbox::new(Setup::default());
-    sandbox.run(&["down"]).expect_code(4);
+    sandbox.run(&["down"]).expect_code(0).expect_says(&["not running"]);
 }
 
 #[test]

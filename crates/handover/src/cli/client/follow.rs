@@ -160,13 +160,13 @@ pub(crate) async fn follow(
 }
 
 async fn next(client: &Client, service: &str, id: u64, story: &Story) -> Result<Progress, Failure> {
-    let mut path =
-        format!("/v1/services/{service}/rollouts/{id}?after={}&wait_ms={PROGRESS_WAIT_MS_MAX}", story.after);
+    let wait_ms = story.wait_ms();
+    let mut path = format!("/v1/services/{service}/rollouts/{id}?after={}&wait_ms={wait_ms}", story.after);
     if let Some(last) = &story.last {
         path.push_str("&state=");
         path.push_str(&last.state());
     }
-    match client.get_waiting(&path, Duration::from_millis(PROGRESS_WAIT_MS_MAX)).await {
+    match client.get_waiting(&path, Duration::from_millis(wait_ms)).await {
         Err(failure) if failure.code == Code::NoSuch => forgotten(client, service, id).await,
         answer => answer,
     }
@@ -212,6 +212,11 @@ struct Story {
 }
 
 impl Story {
+    /// How long to wait for news. What is already there is wanted at once: it may be all that there is to tell.
+    fn wait_ms(&self) -> u64 {
+        if self.asks_again || self.last.is_none() { 0 } else { PROGRESS_WAIT_MS_MAX }
+    }
+
     /// The lines that are new.
     fn hear(&mut self, progress: &Progress) -> Vec<String> {
         let is_another = self.last.is_some() && progress.agent != self.agent;
@@ -276,6 +281,7 @@ mod tests {
         assert_eq!(story.after, 2);
         assert!(story.hear(&progress(2, &[(3, "ready")])).is_empty());
         assert_eq!((story.after, story.asks_again), (0, true));
+        assert_eq!(story.wait_ms(), 0, "the new agent may have nothing to tell and no news either");
         assert_eq!(
             story.hear(&progress(2, &[(1, "goes on"), (2, "started"), (3, "ready")])),
             ["   0.3 s  goes on", "   0.3 s  ready"]
