@@ -17,6 +17,7 @@ mod access;
 pub mod api;
 mod metrics;
 mod operations;
+mod prompt;
 mod reply;
 mod routes;
 mod server;

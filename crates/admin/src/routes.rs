@@ -112,7 +112,7 @@ async fn deploy(
         let message = format!("`source` must be an absolute path of a directory, not `{}`", body.source);
         return reply::refused(Refused::new(RefusedKind::Invalid, message));
     }
-    let (actor, key) = match labels(body.actor.take(), body.operation.take()) {
+    let (actor, key) = match labels(body.actor.take(), body.operation.clone()) {
         Ok(labels) => labels,
         Err(refused) => return reply::refused(refused),
     };
@@ -131,7 +131,7 @@ async fn rollback(
     Json(mut body): Json<RollbackBody>,
 ) -> Response {
     let Ok(Path(service)) = path else { return not_found().await };
-    let (actor, key) = match labels(body.actor.take(), body.operation.take()) {
+    let (actor, key) = match labels(body.actor.take(), body.operation.clone()) {
         Ok(labels) => labels,
         Err(refused) => return reply::refused(refused),
     };

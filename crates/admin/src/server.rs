@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use crate::access::TcpAccess;
 use crate::api::Accepted;
 use crate::operations::{Operations, Refused, RefusedKind};
+use crate::prompt::Prompt;
 use crate::routes;
 
 /// Most connections at once on one front.
@@ -29,6 +30,8 @@ pub(crate) const CONNECTIONS_MAX: usize = 64;
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest request head.
 const HEAD_BYTES_MAX: usize = 16 << 10;
+/// Between two pieces of an answer that the client takes: one that takes none would keep its place for ever.
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a failed accept (usually: out of descriptors) before the next.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// How many accepted operations are remembered by their key.
@@ -146,7 +149,8 @@ where
 {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    let connection =
+        builder.serve_connection(TokioIo::new(Prompt::new(stream)), TowerToHyperService::new(app));
     if let Err(error) = connection.await {
         tracing::debug!(%error, "admin: connection ended early");
     }

@@ -395,3 +395,17 @@ async fn the_sixty_fifth_connection_waits_until_another_ends() {
     open.pop();
     assert_eq!(next.await.0, 200);
 }
+
+#[tokio::test(start_paused = true)]
+async fn clients_that_do_not_take_their_answers_keep_nobody_out_for_long() {
+    let api = Api::tcp();
+    let mut open = Vec::new();
+    for _ in 0..64 {
+        let (mut client, server) = tokio::io::duplex(16);
+        api.connect.send(server).await.unwrap();
+        client.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        open.push(client);
+    }
+    let next = tokio::time::timeout(Duration::from_secs(11), api.get("/healthz", "")).await;
+    assert_eq!(next.expect("an answer in time").0, 200);
+}

@@ -20,6 +20,7 @@ use model::id::{InstanceId, ServiceName};
 use model::manifest as checked;
 use model::ports::PortPool;
 use model::time::{Instant, WallTime};
+use wire::link::StopLevel;
 use wire::record::Record;
 use wire::routes::RouteTable;
 
@@ -40,6 +41,7 @@ mod stop;
 mod story;
 mod tables;
 
+pub use requests::Asked;
 pub use resume::ResumeError;
 
 use counters::Counted;
@@ -119,10 +121,14 @@ pub struct Controller {
     link: Link,
     holder: Option<u32>,
     stopping: Option<Stopping>,
+    /// A former agent was stopping everything.
+    stop_resumed: Option<StopLevel>,
     next_rollout: u64,
     next_token: u64,
     /// Keys of the file given at the last `up` that differ from what holds.
     differs: Vec<String>,
+    /// Directories of releases that the next durable record no longer speaks of.
+    dropped: Vec<(ServiceName, String)>,
     /// Requests of this round, sent after its table.
     pending: Vec<FleetRequest>,
     /// About instances, heard before the inventory said that there are such.
@@ -186,11 +192,13 @@ impl Controller {
     /// The record that `Action::Write` held is durable, or is not.
     pub fn handle_written(&mut self, result: Result<(), StoreError>, now: Instant, wall: WallTime) {
         self.at(now, wall);
+        self.carry_out_stop();
         match result {
             Ok(()) => {
                 if self.saving.handle_written() {
                     self.announce(Severity::Info, None, "the record can be written again".to_owned());
                 }
+                self.remove_dropped();
                 for service in self.services.values_mut() {
                     service.durable.clone_from(&service.stable);
                     if let Some(running) = &mut service.rollout {

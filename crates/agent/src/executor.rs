@@ -8,7 +8,7 @@ use wire::link::StopLevel;
 use wire::record::Record;
 use wire::sealed::Boot;
 
-use crate::controller::{Action, Controller, ResumeError};
+use crate::controller::{Action, Asked, Controller, ResumeError};
 use crate::denied::{Accepted, Denied};
 use crate::status::{Progress, Status};
 use crate::world::{Clock, DeployRequest, Event, Fleet, Notify, Store, Traffic};
@@ -63,8 +63,14 @@ impl<F: Fleet, T: Traffic, S: Store, N: Notify, C: Clock> Agent<F, T, S, N, C> {
     ///
     /// # Errors
     /// When there is nothing to go back to.
-    pub fn try_rollback(&mut self, service: &str, actor: &str) -> Result<Accepted, Denied> {
-        let accepted = self.controller.try_rollback(service, actor, self.clock.now(), self.clock.wall());
+    pub fn try_rollback(
+        &mut self,
+        service: &str,
+        actor: &str,
+        operation: Option<&str>,
+    ) -> Result<Accepted, Denied> {
+        let asked = Asked { actor, operation };
+        let accepted = self.controller.try_rollback(service, asked, self.clock.now(), self.clock.wall());
         self.carry_out();
         accepted
     }

@@ -110,7 +110,7 @@ pub enum FleetRequest {
 }
 
 /// An instance to start.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SpawnRequest {
     /// Its slot.
     pub instance: InstanceId,
@@ -126,6 +126,16 @@ pub struct SpawnRequest {
     pub notify: bool,
     /// How the holder stops it when it has to do so alone.
     pub stop: model::manifest::Stop,
+}
+
+impl std::fmt::Debug for SpawnRequest {
+    /// Arguments and values of variables may be secrets, and what is printed gets into logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.environment.iter().map(|(name, _)| name.as_str()).collect();
+        let mut shown = f.debug_struct("SpawnRequest");
+        shown.field("instance", &self.instance).field("program", &self.command.first());
+        shown.field("environment", &names).field("port", &self.port).finish_non_exhaustive()
+    }
 }
 
 /// A release to copy.
@@ -325,6 +335,8 @@ pub struct DeployRequest {
     pub force: bool,
     /// Who asks, for history.
     pub actor: String,
+    /// The client's key of this request: when it asks again with it, it gets the same answer.
+    pub operation: Option<String>,
 }
 
 /// One entry for history and events.

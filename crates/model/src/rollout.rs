@@ -133,7 +133,7 @@ pub enum Failure {
     Refused(String),
     /// Too many exits.
     #[error(
-        "{EXITS_MAX} instances of the new release ended before it was promoted; the last, {instance}, {how}"
+        "instances of the new release ended {EXITS_MAX} times before it was promoted; the last, {instance}, {how}"
     )]
     Exits {
         /// The last one.

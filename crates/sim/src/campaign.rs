@@ -7,16 +7,23 @@ use std::time::Duration;
 
 use agent::world::DeployRequest;
 use model::random::Random;
+use wire::link::StopLevel;
 use wire::manifest::ReadinessCheck;
+use wire::sealed::Boot;
 
 use crate::behaviour::Behaviour;
 use crate::manifest;
-use crate::world::{Side, World};
+use crate::world::{OPERATOR, Side, World};
 
 /// How long faults go on.
 const FAULTS_FOR: Duration = Duration::from_secs(90);
 /// How long it may take until everything rests: bakes, drains, graces and backoffs together.
 const REST_WITHIN: Duration = Duration::from_secs(90);
+
+/// Not so late that stopping would go on into the time when everything has to rest.
+const DOWN_BEFORE: Duration = Duration::from_secs(60);
+/// Drain, margin, grace and kill, twice.
+const DOWN_WITHIN: Duration = Duration::from_secs(30);
 
 /// What came of a seed.
 #[derive(Debug)]
@@ -35,6 +42,7 @@ pub struct Outcome {
 
 struct Campaign {
     world: World,
+    boot: Boot,
     random: Random,
     next_version: BTreeMap<&'static str, u32>,
     rollouts: u64,
@@ -58,8 +66,9 @@ pub fn play(seed: u64) -> Outcome {
         }
         services.insert(name.to_owned(), service);
     }
-    let world = World::new(seed, manifest::boot(services));
-    let mut campaign = Campaign { world, random, next_version: BTreeMap::new(), rollouts: 0, kills: 0 };
+    let boot = manifest::boot(services);
+    let world = World::new(seed, boot.clone());
+    let mut campaign = Campaign { world, boot, random, next_version: BTreeMap::new(), rollouts: 0, kills: 0 };
     campaign.world.up();
     while campaign.world.elapsed() < FAULTS_FOR && campaign.world.violations().is_empty() {
         campaign.act();
@@ -87,7 +96,8 @@ impl Campaign {
         match self.random.below(20) {
             0..=5 => self.deploy(service),
             6..=8 => {
-                let answer = self.world.rollback(service, "operator");
+                let operation = self.operation();
+                let answer = self.world.rollback(service, &operation);
                 self.rollouts += u64::from(answer.is_some_and(|answer| answer.is_ok()));
             }
             9..=10 => self.kill(World::kill_agent),
@@ -107,8 +117,35 @@ impl Campaign {
                 }
             }
             18 => self.world.spoil_disk(Duration::from_secs(3)),
-            _ => {}
+            _ => self.down_and_up(),
         }
+    }
+
+    /// A key that no request had before.
+    fn operation(&mut self) -> String {
+        format!("operation-{}", self.random.next_u64())
+    }
+
+    /// Everything stops, whoever dies meanwhile, and starts again.
+    fn down_and_up(&mut self) {
+        // What cannot be written does not survive the agent, this wish included.
+        if self.random.below(4) > 0 || self.world.elapsed() > DOWN_BEFORE || self.world.disk_is_bad() {
+            return;
+        }
+        let level = [StopLevel::Drain, StopLevel::SkipDrain, StopLevel::Kill][self.random.below(3)];
+        if !self.world.down(level) {
+            return;
+        }
+        if self.random.below(2) == 0 {
+            let pause = u64::try_from(self.random.below(500)).expect("invariant: small");
+            self.world.run(Duration::from_millis(pause));
+            self.world.kill_agent();
+        }
+        if !self.world.run_until(DOWN_WITHIN, World::is_stopped) {
+            self.world.complain("everything was to be stopped, and is not");
+            return;
+        }
+        self.world.up_again(self.boot.clone());
     }
 
     fn kill(&mut self, kill: fn(&mut World)) {
@@ -134,7 +171,8 @@ impl Campaign {
             version: version.parse().ok(),
             replace: self.random.below(4) == 0,
             force: self.random.below(4) == 0,
-            actor: "operator".to_owned(),
+            actor: OPERATOR.to_owned(),
+            operation: Some(self.operation()),
         };
         let answer = self.world.deploy(&request);
         self.world.note(&format!("deploy {service} {version}: {answer:?}"));

@@ -34,6 +34,8 @@ pub(crate) use proxies::Proxy;
 /// Timeouts in a row without time passing: more is a timer that does not move.
 const TIMEOUTS_MAX: u32 = 1_000;
 
+/// Who asks for everything.
+pub const OPERATOR: &str = "alice";
 /// Durable records until the holder has heard that the boot form is in it.
 const BOOT_TAKEN_AFTER: u64 = 2;
 
@@ -59,7 +61,8 @@ enum Told {
 #[derive(Debug, Clone)]
 enum Happening {
     ToAgent(u64, Box<Event>),
-    ToHolder(Box<FleetRequest>),
+    /// To the holder of that process id: what was sent to a former one is lost.
+    ToHolder(u32, Box<FleetRequest>),
     ToProxy(u64, Told),
     TableUsed(u64, Box<RouteTable>),
     ProcessReady(InstanceId, u32),
@@ -85,6 +88,8 @@ pub struct World {
     queue: BTreeMap<(Instant, u64), Happening>,
     sequence: u64,
     links: BTreeMap<Link, Instant>,
+    /// Messages take one millisecond each, and no port is taken.
+    calm: bool,
     delays: Random,
     choices: Random,
     behaviours: BTreeMap<(String, String), Behaviour>,
@@ -94,6 +99,8 @@ pub struct World {
     life: u64,
     timeouts: u32,
     holder: Holder,
+    /// Process of the holder that the agent has its link to.
+    known_holder: u32,
     proxies: BTreeMap<u64, Proxy>,
     next_proxy: u64,
     next_request: u64,
@@ -115,6 +122,7 @@ impl World {
             queue: BTreeMap::new(),
             sequence: 0,
             links: BTreeMap::new(),
+            calm: false,
             delays: Random::new(seed ^ 0x0064_656c_6179),
             choices: Random::new(seed ^ 0x6368_6f69_6365),
             behaviours: BTreeMap::new(),
@@ -123,6 +131,7 @@ impl World {
             life: 0,
             timeouts: 0,
             holder: Holder::default(),
+            known_holder: 0,
             proxies: BTreeMap::new(),
             next_proxy: 1,
             next_request: 0,
@@ -134,6 +143,11 @@ impl World {
             log: Vec::new(),
             logged_record: String::new(),
         }
+    }
+
+    /// A world in which nothing takes longer than it must, for stories that people read.
+    pub fn calm(boot: Boot) -> Self {
+        Self { calm: true, ..Self::new(0, boot) }
     }
 
     /// `up`: a holder, a proxy, an agent.
@@ -186,13 +200,16 @@ impl World {
 
     /// Mostly short; now and then the machine is busy.
     fn delay(&mut self) -> Duration {
+        if self.calm {
+            return Duration::from_millis(1);
+        }
         let micros = 50 + self.delays.below(2_000);
         let busy = if self.delays.below(100) == 0 { self.delays.below(60_000) } else { 0 };
         Duration::from_micros(u64::try_from(micros + busy).expect("invariant: small"))
     }
 
     fn millis_between(&mut self, from: usize, to: usize) -> Duration {
-        let millis = from + self.choices.below(to - from);
+        let millis = if self.calm { from } else { from + self.choices.below(to - from) };
         Duration::from_millis(u64::try_from(millis).expect("invariant: small"))
     }
 
@@ -251,6 +268,9 @@ impl World {
         match happening {
             Happening::ToAgent(life, event) => {
                 if life == self.life {
+                    if let Event::Inventory(inventory) = event.as_ref() {
+                        self.known_holder = inventory.holder;
+                    }
                     let notified = match event.as_ref() {
                         Event::NotifiedReady { instance } => Some(instance.clone()),
                         _ => None,
@@ -261,7 +281,11 @@ impl World {
                     }
                 }
             }
-            Happening::ToHolder(request) => self.ask_holder(*request),
+            Happening::ToHolder(holder, request) => {
+                if holder == self.holder.pid {
+                    self.ask_holder(*request);
+                }
+            }
             Happening::ToProxy(proxy, told) => self.tell_proxy(proxy, told),
             Happening::TableUsed(proxy, table) => self.use_table(proxy, *table),
             Happening::ProcessReady(instance, pid) => self.process_ready(&instance, pid),
@@ -321,7 +345,10 @@ impl World {
         let life = self.life;
         self.log_asked(&asked);
         match asked {
-            Asked::Fleet(request) => self.send(Link::ToHolder(life), Happening::ToHolder(Box::new(request))),
+            Asked::Fleet(request) => {
+                let happening = Happening::ToHolder(self.known_holder, Box::new(request));
+                self.send(Link::ToHolder(life), happening);
+            }
             Asked::Table(table) => {
                 self.check_table(&table);
                 for proxy in self.linked_proxies() {
@@ -431,26 +458,31 @@ impl World {
         let answer = agent.try_deploy(request);
         self.after_agent(agent);
         self.check_step();
-        Some(answer)
+        // Who has died in between gives no answer.
+        self.agent.as_ref().map(|_| answer)
     }
 
-    /// An operator takes the way back; `None` while there is no agent.
-    pub fn rollback(&mut self, service: &str, actor: &str) -> Option<Result<Accepted, Denied>> {
+    /// An operator takes the way back, asking with this key; `None` while there is no agent.
+    pub fn rollback(&mut self, service: &str, operation: &str) -> Option<Result<Accepted, Denied>> {
         let mut agent = self.agent.take()?;
-        let answer = agent.try_rollback(service, actor);
+        let answer = agent.try_rollback(service, OPERATOR, Some(operation));
         self.after_agent(agent);
         self.check_step();
-        Some(answer)
+        self.agent.as_ref().map(|_| answer)
     }
 
-    /// An operator stops everything; false while there is no agent.
+    /// An operator stops everything; false if no agent has taken it.
     pub fn down(&mut self, level: StopLevel) -> bool {
         let Some(mut agent) = self.agent.take() else { return false };
-        self.stopping = Some(level);
+        let before = self.stopping.replace(level);
         agent.stop_all(level);
         self.after_agent(agent);
         self.check_step();
-        true
+        let is_recorded = self.record().is_some_and(|record| record.stopping.is_some());
+        if self.agent.is_none() && !is_recorded {
+            self.stopping = before;
+        }
+        self.agent.is_some() || is_recorded
     }
 
     /// kill -9 of the agent.
@@ -472,6 +504,11 @@ impl World {
         self.note("the disk is bad");
         self.hands.0.borrow_mut().disk_is_bad = true;
         self.later(duration, Happening::DiskIsGood);
+    }
+
+    /// Writes of the record fail.
+    pub fn disk_is_bad(&self) -> bool {
+        self.hands.0.borrow().disk_is_bad
     }
 
     /// The durable record.
@@ -497,6 +534,13 @@ impl World {
     /// Everything has ended and the holder is gone.
     pub fn is_stopped(&self) -> bool {
         self.holder.stopped
+    }
+
+    /// Something else than a rule of every moment is broken.
+    pub fn complain(&mut self, text: &str) {
+        self.note(&format!("VIOLATION {text}"));
+        let now = self.now;
+        self.checks.violate(now, text.to_owned());
     }
 
     /// Rules that were broken, in order.

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::link::StopLevel;
 use crate::manifest::Manifest;
 
 /// Size of each of the two files; a record that does not fit is refused before anything is written.
@@ -62,6 +63,9 @@ pub struct Record {
     pub next_rollout: u64,
     /// By name.
     pub services: BTreeMap<String, ServiceRecord>,
+    /// Everything is to be stopped; an agent that takes over goes on with it, the next `up` begins anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopping: Option<StopLevel>,
 }
 
 /// What must survive of one service.
@@ -143,6 +147,9 @@ pub struct RolloutRecord {
     pub from: Option<String>,
     /// Who asked.
     pub actor: String,
+    /// The client's key of the request: when it asks again with it, it is answered and nothing is begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
     /// Where it stands.
     pub phase: Phase,
     /// What is being done now; `None` once its result is known and the next step is not begun.

@@ -335,6 +335,7 @@ fn record() -> Record {
         to: "1.4.2".into(),
         from: Some("1.4.1".into()),
         actor: "root".into(),
+        operation: None,
         phase: Phase::Baking,
         intent: None,
         reason: None,
@@ -373,6 +374,7 @@ fn record() -> Record {
         table_generation: 17,
         next_rollout: 4,
         services: BTreeMap::from([("shop".into(), service)]),
+        stopping: None,
     }
 }
 

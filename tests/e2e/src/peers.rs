@@ -160,12 +160,20 @@ fn nginx_text(folder: &Path, listen: u16, instance: u16) -> String {
 }
 
 fn haproxy_text(folder: &Path, listen: u16, instance: u16) -> String {
+    haproxy_text_with("", folder, listen, instance)
+}
+
+fn tuned_haproxy_text(folder: &Path, listen: u16, instance: u16) -> String {
+    haproxy_text_with("option idle-close-on-response", folder, listen, instance)
+}
+
+fn haproxy_text_with(option: &str, folder: &Path, listen: u16, instance: u16) -> String {
     let folder = folder.display();
     format!(
         "global\n  nbthread 2\n  maxconn 4000\n  stats socket {folder}/stats.sock mode 600 level admin expose-fd listeners\n\
          defaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  \
          timeout http-keep-alive {IDLE_TIMEOUT_S}s\n\
-         frontend web\n  bind 127.0.0.1:{listen} backlog 4096\n  default_backend app\n\
+         frontend web\n  {option}\n  bind 127.0.0.1:{listen} backlog 4096\n  default_backend app\n\
          backend app\n  server one 127.0.0.1:{instance}\n"
     )
 }
@@ -186,7 +194,10 @@ impl Nginx {
 
 /// HAProxy in master-worker mode, reloaded by SIGUSR2, its listeners passed on.
 #[derive(Debug)]
-pub struct Haproxy(Recipe);
+pub struct Haproxy {
+    name: &'static str,
+    recipe: Recipe,
+}
 
 impl Haproxy {
     /// Starts it with one instance behind it.
@@ -194,7 +205,16 @@ impl Haproxy {
     /// # Errors
     /// When either does not come to serve.
     pub fn start() -> Result<Self, String> {
-        Ok(Self(Recipe::start("haproxy", Signal::User2, haproxy_text)?))
+        Ok(Self { name: "HAProxy", recipe: Recipe::start("haproxy", Signal::User2, haproxy_text)? })
+    }
+
+    /// The same with the option that few know: idle connections are closed after their next answer.
+    ///
+    /// # Errors
+    /// When either does not come to serve.
+    pub fn start_tuned() -> Result<Self, String> {
+        let recipe = Recipe::start("haproxy", Signal::User2, tuned_haproxy_text)?;
+        Ok(Self { name: "HAProxy, idle-close-on-response", recipe })
     }
 }
 
@@ -221,14 +241,14 @@ impl Subject for Nginx {
 
 impl Subject for Haproxy {
     fn name(&self) -> &'static str {
-        "HAProxy"
+        self.name
     }
 
     fn address(&self) -> SocketAddr {
-        self.0.address
+        self.recipe.address
     }
 
     fn perform(&mut self, step: Step) -> Result<(), String> {
-        perform(&mut self.0, step)
+        perform(&mut self.recipe, step)
     }
 }

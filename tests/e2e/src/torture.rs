@@ -64,7 +64,7 @@ impl Options {
     pub fn small() -> Self {
         Self {
             counts: Counts { deploys: 5, rollbacks: 2, agent_kills: 2, holder_kills: 1 },
-            proxy_kills: 3,
+            proxy_kills: 2,
             deploys_timed: 3,
             baseline: Duration::from_secs(2),
             serving_again_max: Duration::from_secs(2),

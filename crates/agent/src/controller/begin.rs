@@ -6,9 +6,11 @@ use model::id::{ReleaseId, ServiceName};
 use model::rollout::{Cause, Kind, Plan, Rollout};
 use wire::record::{Receipt, ReleaseRecord, Verdict};
 
+use super::requests::Asked;
 use super::rollouts::Running;
 use super::services::Release;
 use super::{Action, Controller};
+use crate::world::Severity;
 
 impl Controller {
     /// The first release of a service that never had one.
@@ -20,7 +22,7 @@ impl Controller {
         }
         let (source, version) = (service.settings.release.clone(), service.settings.version.clone());
         let id = self.know_release(name, &version, &source);
-        self.begin(name, Kind::First, id, "up");
+        self.begin(name, Kind::First, id, Asked { actor: "up", operation: None });
         true
     }
 
@@ -56,14 +58,15 @@ impl Controller {
     }
 
     /// Begins a rollout; what ran before has been ended by the caller.
-    pub(super) fn begin(&mut self, name: &ServiceName, kind: Kind, to: ReleaseId, actor: &str) -> u64 {
+    pub(super) fn begin(&mut self, name: &ServiceName, kind: Kind, to: ReleaseId, asked: Asked<'_>) -> u64 {
         let keep_warm = self.keep_warm(name);
         let Some(service) = self.services.get(name) else { return 0 };
         let ready = kind == Kind::Rollback && service.ready(&to) > 0;
         let plan =
             Plan { kind, to, from: service.stable.clone(), instances: service.settings.instances, keep_warm };
         let machine = Rollout::begin(plan, ready);
-        let running = self.new_running(name, machine, actor);
+        let running = self.new_running(name, machine, asked);
+        let actor = asked.actor;
         let id = running.id;
         let text = match (kind, running.machine.plan()) {
             (Kind::Rollback, Plan { to, from: Some(from), .. }) => {
@@ -91,15 +94,16 @@ impl Controller {
         id
     }
 
-    fn new_running(&mut self, name: &ServiceName, machine: Rollout, actor: &str) -> Running {
+    fn new_running(&mut self, name: &ServiceName, machine: Rollout, asked: Asked<'_>) -> Running {
         let id = self.next_rollout;
         self.next_rollout += 1;
         let text = format!("rollout {id} to {} begins", machine.plan().to);
-        self.append(Some(name), "rollout", text, actor);
+        self.append(Some(name), "rollout", text, asked.actor);
         Running {
             id,
             machine,
-            actor: actor.to_owned(),
+            actor: asked.actor.to_owned(),
+            operation: asked.operation.map(str::to_owned),
             started_at_ms: self.wall.0,
             decided_at_ms: None,
             called_back_at_ms: None,
@@ -123,7 +127,7 @@ impl Controller {
     }
 
     /// Compares the content of a release that is stable already with what is on disk.
-    pub(super) fn begin_verifying(&mut self, name: &ServiceName, to: ReleaseId, actor: &str) -> u64 {
+    pub(super) fn begin_verifying(&mut self, name: &ServiceName, to: ReleaseId, asked: Asked<'_>) -> u64 {
         let plan = Plan {
             kind: Kind::Deploy,
             to: to.clone(),
@@ -134,7 +138,7 @@ impl Controller {
         let mut machine = Rollout::begin(plan, false);
         machine.handle_recorded(self.now);
         while machine.poll_action().is_some() {}
-        let running = self.new_running(name, machine, actor);
+        let running = self.new_running(name, machine, asked);
         let id = running.id;
         self.stories.line(id, 0, format!("{to} is stable already; comparing its content"));
         if let Some(request) = self.prepare_request(name, &to) {
@@ -165,6 +169,7 @@ impl Controller {
         let record = running.record(now);
         self.stories.line(running.id, running.age_ms(wall), record.reason.clone().unwrap_or_default());
         self.stories.finish(record.clone());
-        self.report_end(name, &record);
+        let severity = if error.is_none() { Severity::Info } else { Severity::Error };
+        self.report_end(name, &record, severity);
     }
 }

@@ -13,6 +13,21 @@ use super::{Controller, Link};
 use crate::denied::{Accepted, Denied};
 use crate::world::DeployRequest;
 
+/// Who asks, and the key by which the same request is known when it comes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// For history.
+    pub actor: &'a str,
+    /// Made by the client.
+    pub operation: Option<&'a str>,
+}
+
+impl<'a> From<&'a DeployRequest> for Asked<'a> {
+    fn from(request: &'a DeployRequest) -> Self {
+        Self { actor: &request.actor, operation: request.operation.as_deref() }
+    }
+}
+
 impl Controller {
     /// Starts a rollout to a release in a directory.
     ///
@@ -27,6 +42,9 @@ impl Controller {
         wall: WallTime,
     ) -> Result<Accepted, Denied> {
         self.at(now, wall);
+        if let Some(before) = self.accepted_before(request.service.as_str(), request.operation.as_deref()) {
+            return Ok(before);
+        }
         let (name, version) = self.check_deploy(request)?;
         let service = &self.services[&name];
         let mut configuration = wire::manifest::Service::from(&service.settings);
@@ -52,7 +70,7 @@ impl Controller {
         } else {
             self.make_way(&name, &id.to_string());
             let id = self.know_release(&name, &version, &request.source);
-            self.begin(&name, Kind::Deploy, id, &request.actor)
+            self.begin(&name, Kind::Deploy, id, Asked::from(request))
         };
         if let Some(warning) = &warning {
             self.tell(&name, warning.clone());
@@ -68,7 +86,7 @@ impl Controller {
             return running.id;
         }
         let id = self.know_release(name, &id.version, &request.source);
-        self.begin_verifying(name, id, &request.actor)
+        self.begin_verifying(name, id, Asked::from(request))
     }
 
     fn check_deploy(&self, request: &DeployRequest) -> Result<(ServiceName, Version), Denied> {
@@ -120,36 +138,60 @@ impl Controller {
         Ok(found)
     }
 
-    /// Takes the way back: out of a running rollout, else to the newest release that was good.
+    /// The answer that this request got when it came the first time, maybe from a former agent.
+    fn accepted_before(&self, service: &str, operation: Option<&str>) -> Option<Accepted> {
+        let operation = Some(operation?);
+        let service = self.services.iter().find(|(name, _)| name.as_str() == service)?.1;
+        let living = [&service.rollout, &service.verifying].into_iter().flatten();
+        if let Some(running) = living.into_iter().find(|running| running.operation.as_deref() == operation) {
+            let release = running.machine.plan().to.to_string();
+            return Some(Accepted { rollout: running.id, release, warning: None });
+        }
+        let last = service.last_rollout.as_ref().filter(|last| last.operation.as_deref() == operation)?;
+        Some(Accepted { rollout: last.id, release: last.to.clone(), warning: None })
+    }
+
+    /// Takes the way back: out of a running rollout, else to the newest release that was good. While a way back
+    /// is being taken there is nothing more to do.
     ///
     /// # Errors
     /// When there is nothing to go back to.
     pub fn try_rollback(
         &mut self,
         service: &str,
-        actor: &str,
+        asked: Asked<'_>,
         now: Instant,
         wall: WallTime,
     ) -> Result<Accepted, Denied> {
         self.at(now, wall);
+        if let Some(before) = self.accepted_before(service, asked.operation) {
+            return Ok(before);
+        }
         let name = self.check_service(service)?;
         let running = self.rollout_mut(&name);
         if let Some(running) = running.filter(|running| !running.machine.phase().is_promoted()) {
-            let release =
-                running.machine.plan().from.as_ref().unwrap_or(&running.machine.plan().to).to_string();
-            let accepted = Accepted { rollout: running.id, release, warning: None };
-            match running.machine.try_abort(Cause::Operator(actor.to_owned())) {
-                Ok(()) => self.settle(),
+            let plan = running.machine.plan();
+            let goes_back = plan.kind == Kind::Rollback && running.machine.phase() != Phase::Promoting;
+            let release = if goes_back { &plan.to } else { plan.from.as_ref().unwrap_or(&plan.to) };
+            let accepted = Accepted { rollout: running.id, release: release.to_string(), warning: None };
+            if goes_back {
+                return Ok(accepted);
+            }
+            match running.machine.try_abort(Cause::Operator(asked.actor.to_owned())) {
+                Ok(()) => {
+                    running.operation = asked.operation.map(str::to_owned);
+                    self.settle();
+                }
                 // It is promoted but for a record that cannot be written: the way back leads out of it.
-                Err(AbortDenied::Promoted) => return self.go_back(&name, actor),
+                Err(AbortDenied::Promoted) => return self.go_back(&name, asked),
                 Err(AbortDenied::RollingBack | AbortDenied::Final) => {}
             }
             return Ok(accepted);
         }
-        self.go_back(&name, actor)
+        self.go_back(&name, asked)
     }
 
-    fn go_back(&mut self, name: &ServiceName, actor: &str) -> Result<Accepted, Denied> {
+    fn go_back(&mut self, name: &ServiceName, asked: Asked<'_>) -> Result<Accepted, Denied> {
         let service = &self.services[name];
         let Some(stable) = &service.stable else {
             return Err(Denied::NoWayBack {
@@ -167,7 +209,7 @@ impl Controller {
             self.check_writable()?;
         }
         self.make_way(name, &to.to_string());
-        let rollout = self.begin(name, Kind::Rollback, to.clone(), actor);
+        let rollout = self.begin(name, Kind::Rollback, to.clone(), asked);
         self.settle();
         Ok(Accepted { rollout, release: to.to_string(), warning: None })
     }

@@ -27,6 +27,7 @@ use wire::routes::{Endpoint, EndpointState, RouteTable};
 use wire::sealed::Boot;
 
 use super::counters::{Counted, Totals};
+use super::requests::Asked;
 use super::rollouts::Running;
 use super::saving::Saving;
 use super::services::{Release, Service, Slot};
@@ -64,6 +65,7 @@ impl Controller {
             table_generation: 0,
             next_rollout: 1,
             services: services.collect(),
+            stopping: None,
         }
     }
 
@@ -100,9 +102,11 @@ impl Controller {
             link: Link::Unknown,
             holder: None,
             stopping: None,
+            stop_resumed: record.stopping,
             next_rollout: record.next_rollout,
             next_token: 0,
             differs: Vec::new(),
+            dropped: Vec::new(),
             pending: Vec::new(),
             early: Default::default(),
             out: Default::default(),
@@ -120,6 +124,7 @@ impl Controller {
     /// When the boot form holds what no `up` writes.
     pub fn note_boot(&mut self, boot: &Boot) -> Result<(), ResumeError> {
         let given = model::manifest::Manifest::try_from(&boot.manifest)?;
+        self.stop_resumed = None;
         self.base.binary_origin.clone_from(&boot.binary_origin);
         self.base.path.clone_from(&boot.path);
         self.base.environment.clone_from(&boot.environment);
@@ -208,7 +213,14 @@ impl Controller {
         for event in std::mem::take(&mut self.early) {
             self.handle_instance_event(event);
         }
-        self.bind_all();
+        if self.is_stopped() {
+            // Whoever was told so may have died of something else before.
+            self.pending.push(FleetRequest::Stopped);
+        }
+        match self.stop_resumed.take() {
+            Some(level) => self.begin_stop(level),
+            None => self.bind_all(),
+        }
     }
 
     /// Proxies that ended while nobody could say so. Those that had a link are told of by its end.
@@ -310,26 +322,27 @@ impl Controller {
 
     fn resume_refused(&mut self, name: &ServiceName, release: &ReleaseId) {
         let Some(service) = self.services.get_mut(name) else { return };
-        if let Some(running) = &mut service.rollout {
+        if let Some(running) =
+            service.rollout.as_mut().filter(|running| !running.machine.phase().is_promoted())
+        {
             let plan = running.machine.plan().clone();
-            if plan.to == *release && !running.machine.phase().is_promoted() {
+            if plan.to == *release {
                 // Too late where the abort itself is in the record.
                 let _ = running.machine.try_abort(Cause::Earlier);
-                return;
+            } else if plan.kind == Kind::Rollback
+                && plan.from.as_ref() == Some(release)
+                && running.machine.phase() < Phase::Shifting
+            {
+                running.machine = Rollout::resume(plan, Phase::Shifting, Duration::ZERO, self.now);
+                service.set_verdict(release, Verdict::LeftByRollback);
             }
-            if plan.kind == Kind::Rollback && plan.from.as_ref() == Some(release) {
-                if running.machine.phase() < Phase::Shifting {
-                    running.machine = Rollout::resume(plan, Phase::Shifting, Duration::ZERO, self.now);
-                    service.set_verdict(release, Verdict::LeftByRollback);
-                }
-                return;
-            }
+            return;
         }
         if service.stable.as_ref() == Some(release)
             && let Some(to) = service.warm.clone().or_else(|| service.way_back())
         {
             self.make_way(name, &to.to_string());
-            self.begin(name, Kind::Rollback, to, ACTOR_LOST);
+            self.begin(name, Kind::Rollback, to, Asked { actor: ACTOR_LOST, operation: None });
             // Whatever is ready by now: traffic is there already.
             let now = self.now;
             if let Some(running) = self.rollout_mut(name) {
@@ -387,6 +400,7 @@ fn resume_rollout(service: &Service, record: &RolloutRecord, now: Instant) -> Re
         id: record.id,
         machine: Rollout::resume(plan, convert::phase_from_wire(record.phase), left, now),
         actor: record.actor.clone(),
+        operation: record.operation.clone(),
         started_at_ms: record.started_at_ms,
         decided_at_ms: record.decided_at_ms,
         called_back_at_ms: None,

@@ -26,6 +26,8 @@ pub(super) struct Running {
     pub id: u64,
     pub machine: Rollout,
     pub actor: String,
+    /// The client's key of the request.
+    pub operation: Option<String>,
     pub started_at_ms: u64,
     pub decided_at_ms: Option<u64>,
     pub called_back_at_ms: Option<u64>,
@@ -46,6 +48,7 @@ impl Running {
             to: plan.to.to_string(),
             from: plan.from.as_ref().map(ToString::to_string),
             actor: self.actor.clone(),
+            operation: self.operation.clone(),
             phase: convert::phase_to_wire(self.machine.phase()),
             intent: self.machine.intent(),
             reason: self.reason.clone(),
@@ -262,6 +265,7 @@ impl Controller {
             }
             Cause::Operator(_) | Cause::Replaced(_) => {}
         }
+        service.keep_from(&plan);
         self.tell(name, cause.to_string());
     }
 
@@ -296,20 +300,25 @@ impl Controller {
         let record = running.record(now);
         if phase == Phase::Done {
             service.warm = None;
+        } else {
+            service.keep_from(&plan);
         }
         service.last_rollout = Some(record.clone());
         self.stories.finish(record.clone());
-        self.report_end(name, &record);
+        let severity = match running.machine.cause() {
+            None => Severity::Info,
+            Some(Cause::Operator(_) | Cause::Replaced(_)) => Severity::Warning,
+            Some(Cause::Failure(_) | Cause::Earlier) => Severity::Error,
+        };
+        self.report_end(name, &record, severity);
         self.forget_releases(name);
         self.saving.wanted = true;
     }
 
-    pub(super) fn report_end(&mut self, name: &ServiceName, record: &RolloutRecord) {
+    pub(super) fn report_end(&mut self, name: &ServiceName, record: &RolloutRecord, severity: Severity) {
         let reason = record.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         let word = convert::phase_from_wire(record.phase).name();
         let text = format!("rollout {} to {} is {word}{reason}", record.id, record.to);
-        let severity =
-            if record.phase == wire::record::Phase::Done { Severity::Info } else { Severity::Error };
         self.announce(severity, Some((name, Some(record.id))), text.clone());
         let entry = HistoryEntry {
             at: self.wall,
@@ -343,9 +352,17 @@ impl Controller {
             let index = service.releases.iter().position(|release| release.id == id);
             let release = service.releases.remove(index.expect("invariant: just listed"));
             let directory = release.record.directory;
+            self.dropped.push((name.clone(), directory));
+        }
+    }
+
+    /// The record no longer speaks of the dropped releases: their directories may go.
+    pub(super) fn remove_dropped(&mut self) {
+        for (name, directory) in std::mem::take(&mut self.dropped) {
+            let Some(service) = self.services.get(&name) else { continue };
             // Another configuration of the version may use the same directory.
             if service.releases.iter().all(|other| other.record.directory != directory) {
-                self.out.push_back(Action::RemoveRelease { service: name.clone(), directory });
+                self.out.push_back(Action::RemoveRelease { service: name, directory });
             }
         }
     }

@@ -70,9 +70,13 @@ impl Saving {
 impl Controller {
     /// Last in a settle: the tables that this record speaks of are out.
     pub(super) fn save(&mut self) {
-        if !self.saving.is_due(self.now) {
-            return;
+        if self.saving.is_due(self.now) {
+            self.write();
         }
+    }
+
+    /// At once, whether the last try failed or not.
+    pub(super) fn write(&mut self) {
         self.saving.wanted = false;
         let counting_down = self.services.values().any(|service| service.warm.is_some());
         self.saving.refresh_at = counting_down.then(|| self.now + REFRESH);
@@ -92,6 +96,7 @@ impl Controller {
             environment: self.base.environment.clone(),
             table_generation: self.tables.generation,
             next_rollout: self.next_rollout,
+            stopping: self.stop_level(),
             services: self
                 .services
                 .iter()

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::id::{InstanceId, ReleaseId, ServiceName, Version};
 use model::instance::{Instance, Routing, Settings};
 use model::manifest as checked;
-use model::rollout::{Facts, Share, Wanted};
+use model::rollout::{Facts, Kind, Plan, Share, Wanted};
 use wire::record::{ReleaseRecord, RolloutRecord, Verdict};
 
 use super::counters::Totals;
@@ -107,6 +107,13 @@ impl Service {
     pub(super) fn set_verdict(&mut self, id: &ReleaseId, verdict: Verdict) {
         if let Some(release) = self.release_mut(id) {
             release.record.verdict = verdict;
+        }
+    }
+
+    /// A way back is not taken after all: what it was to leave stays, and has nothing against it.
+    pub(super) fn keep_from(&mut self, plan: &Plan) {
+        if let (Kind::Rollback, Some(from)) = (plan.kind, &plan.from) {
+            self.set_verdict(from, Verdict::Good);
         }
     }
 

@@ -1,9 +1,9 @@
 //! Stopping everything: proxies finish and exit, then instances stop, then the holder may go.
 //!
 //! ```text
-//!  asked ──► proxies drain ──► instances stop ──► the record is written ──► stopped
-//!              │ a harder level, or the time is up │
-//!              └───────────────────────────────────┘
+//!  asked, recorded ──► proxies drain ──► instances stop ──► the record is written ──► stopped
+//!                        │ a harder level, or the time is up │
+//!                        └───────────────────────────────────┘
 //! ```
 //! What is wanted does not change: the next `up` starts again what ran.
 
@@ -29,7 +29,12 @@ pub(super) struct Stopping {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
-    Proxies { awaited: BTreeSet<u64>, until: Instant },
+    /// Its record is being written.
+    Intended,
+    Proxies {
+        awaited: BTreeSet<u64>,
+        until: Instant,
+    },
     Instances(Hardness),
     Stopped,
 }
@@ -38,7 +43,7 @@ impl Stopping {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match &self.step {
             Step::Proxies { until, .. } => Some(*until),
-            Step::Instances(_) | Step::Stopped => None,
+            Step::Intended | Step::Instances(_) | Step::Stopped => None,
         }
     }
 }
@@ -57,33 +62,43 @@ impl Controller {
     }
 
     pub(super) fn begin_stop(&mut self, level: StopLevel) {
-        if self.stopping.as_ref().is_some_and(|stopping| stopping.level >= level) {
+        if self.is_stopped() || self.stopping.as_ref().is_some_and(|stopping| stopping.level >= level) {
             return;
         }
         if self.stopping.is_none() {
             self.append(None, "handover", "stopping everything".to_owned(), "operator");
         }
-        let (text, step, deadline) = match level {
+        self.stopping = Some(Stopping { level, step: Step::Intended });
+        self.write();
+    }
+
+    /// The intent is durable, or cannot be: it is carried out in either case.
+    pub(super) fn carry_out_stop(&mut self) {
+        let Some(stopping) = self.stopping.as_mut().filter(|stopping| stopping.step == Step::Intended) else {
+            return;
+        };
+        let longest = self.services.values().map(|service| service.settings.stop.drain_timeout).max();
+        let (text, deadline) = match stopping.level {
+            StopLevel::Drain => ("stopping: requests in flight finish first", longest.unwrap_or_default()),
+            StopLevel::SkipDrain => ("stopping without waiting for requests", Duration::ZERO),
+            StopLevel::Kill => ("killing everything", Duration::ZERO),
+        };
+        stopping.step = match stopping.level {
             StopLevel::Drain => {
-                let longest = self.services.values().map(|service| service.settings.stop.drain_timeout).max();
-                let deadline = longest.unwrap_or_default();
                 let awaited = self.tables.proxies.keys().copied().collect();
-                let step = Step::Proxies { awaited, until: self.now + deadline + PROXY_MARGIN };
-                ("stopping: requests in flight finish first", step, deadline)
+                Step::Proxies { awaited, until: self.now + deadline + PROXY_MARGIN }
             }
-            StopLevel::SkipDrain => (
-                "stopping without waiting for requests",
-                Step::Instances(Hardness::SkipDrain),
-                Duration::ZERO,
-            ),
-            StopLevel::Kill => ("killing everything", Step::Instances(Hardness::Kill), Duration::ZERO),
+            StopLevel::SkipDrain => Step::Instances(Hardness::SkipDrain),
+            StopLevel::Kill => Step::Instances(Hardness::Kill),
         };
         self.announce(Severity::Info, None, text.to_owned());
         self.tables.closing = true;
         self.out.push_back(Action::Drain(deadline));
-        if !self.is_stopped() {
-            self.stopping = Some(Stopping { level, step });
-        }
+    }
+
+    /// For the record: also while an agent that took over does not know yet what there is to stop.
+    pub(super) fn stop_level(&self) -> Option<StopLevel> {
+        self.stopping.as_ref().map(|stopping| stopping.level).or(self.stop_resumed)
     }
 
     /// A proxy that starts while everything stops has nothing to do.
@@ -114,7 +129,8 @@ impl Controller {
         if self.services.values().all(|service| service.slots.is_empty()) {
             self.saving.wanted = true;
             self.save();
-            self.out.push_back(Action::Fleet(FleetRequest::Stopped));
+            self.pending.push(FleetRequest::Stopped);
+            self.flush();
             if let Some(stopping) = &mut self.stopping {
                 stopping.step = Step::Stopped;
             }

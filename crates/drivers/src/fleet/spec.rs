@@ -157,6 +157,15 @@ mod tests {
     }
 
     #[test]
+    fn what_a_request_prints_in_a_log_has_no_arguments_and_no_values() {
+        let mut request = request(&["./shop", "--key", "s3cret"], Path::new("/r"));
+        request.environment.push(("TOKEN".into(), "s3cret".into()));
+        let shown = format!("{request:?}");
+        assert!(shown.contains("TOKEN"), "{shown}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+
+    #[test]
     fn instances_get_the_base_variables_and_nothing_else_of_ours() {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let own = [

@@ -7,6 +7,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use admin::api::{DownAccepted, DownBody, DownLevel, StatusReport};
+use host::file::Lock;
+use host::paths::Layout;
+use host::process_tree::Trees;
 
 use super::client::{self, Client, Posted, RETRY_INTERVAL};
 use super::render::{self, Style};
@@ -40,23 +43,53 @@ async fn down(client: &Client, args: Args, colour: bool) -> Result<ExitCode, Fai
     let holder = client.holder();
     let level = if args.now { DownLevel::SkipDrain } else { DownLevel::Drain };
     let body = DownBody { level, actor: Some(client::actor()) };
-    let accepted = match ask(client, &body, holder).await {
-        Ok(accepted) => accepted,
-        Err(failure) if failure.code == Code::Unreachable && client.is_local() => {
-            return match client.holder() {
-                None => {
-                    render::print("not running\n");
-                    Ok(Code::Done.into())
+    let rescued_by = client.deadline();
+    let accepted = loop {
+        match (ask(client, &body, client.holder()).await, client.layout()) {
+            (Ok(accepted), _) => break accepted,
+            (Err(failure), Some(layout)) if failure.code == Code::Unreachable => {
+                if let Some(pid) = client.holder() {
+                    return Err(failure.with_hint(format_args!("end it through its holder: `kill {pid}`")));
                 }
-                Some(pid) => Err(failure.with_hint(format_args!("end it through its holder: `kill {pid}`"))),
-            };
+                if !may_be_rescued(layout) || tokio::time::Instant::now() >= rescued_by {
+                    return end_what_is_left(layout, failure);
+                }
+                tokio::time::sleep(RETRY_INTERVAL).await;
+            }
+            (Err(failure), _) => return Err(failure),
         }
-        Err(failure) => return Err(failure),
     };
     let longest = accepted.longest_ms.map_or(LONGEST_DEFAULT, Duration::from_millis);
     let holder = accepted.holder.or(holder);
     wait(client, holder, longest + MARGIN).await?;
     render::print(&render::styled("stopped\n", Style::Green, colour));
+    Ok(Code::Done.into())
+}
+
+/// Whether roles may be there that start another holder: one that was killed could not remove their sockets.
+fn may_be_rescued(layout: &Layout) -> bool {
+    std::fs::read_dir(layout.rescue_dir()).is_ok_and(|mut sockets| sockets.next().is_some())
+}
+
+/// Kills what outlived all of our own processes: nobody else would end it. No request reaches it any more.
+fn end_what_is_left(layout: &Layout, failure: Failure) -> Result<ExitCode, Failure> {
+    let killed = match Lock::try_exclusive(&layout.holder_lock()) {
+        // Until this lock is given back, no holder starts that would want to take it over.
+        Ok(Some(_lock)) => {
+            let trees = Trees::new(&layout.state_dir);
+            let killed = trees.kill_unknown(&[]);
+            trees.remove_base();
+            killed
+        }
+        Ok(None) => return Err(failure.with_hint("a holder is just starting: try again")),
+        // It never ran, or is another user's.
+        Err(_) => Vec::new(),
+    };
+    if killed.is_empty() {
+        render::print("not running\n");
+    } else {
+        render::print(&format!("not running; what was left is killed: {}\n", killed.join(", ")));
+    }
     Ok(Code::Done.into())
 }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use admin::{Server, TcpAccess};
 use agent::controller::ResumeError;
-use agent::world::{Clock, Event};
+use agent::world::{Clock, Event, Fleet, FleetRequest, Inventory};
 use agent::{Agent, Controller};
 use drivers::fleet::{self, Holder};
 use drivers::people::People;
@@ -140,7 +140,10 @@ async fn live(layout: Layout, generation: u64) -> Result<(), AgentError> {
         boot = &mut ground.started.boot => boot.ok().flatten(),
         ended = &mut ground.started.task => return end_of_fleet(ended),
     };
-    let controller = controller(&mut ground, boot)?;
+    let controller = match controller(&mut ground, boot) {
+        Err(nothing @ AgentError::Nothing(_)) => return Err(end_all(ground, nothing).await),
+        controller => controller?,
+    };
     let Ground { layout, clock, console, record, started, proxies, sender, mut events, .. } = ground;
     let history = History::start(layout.history()).map_err(system("history does not start"))?;
     let files = Files::new(&layout, record, history, sender);
@@ -173,11 +176,37 @@ fn end_of_fleet(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> R
     ended.map_err(system("the link to the holder"))
 }
 
+/// `up` was killed before what it passed on was recorded: where nothing was started yet, nothing is lost by ending
+/// everything, and the next `up` finds no holder in its way that has nothing to do.
+async fn end_all(mut ground: Ground, nothing: AgentError) -> AgentError {
+    let first = loop {
+        match ground.events.recv().await {
+            Some(Event::Inventory(inventory)) => break inventory,
+            Some(_) => {}
+            None => return nothing,
+        }
+    };
+    if is_idle(&first) {
+        tracing::warn!("nothing says what should run, and nothing runs: everything ends");
+        ground.started.holder.request(FleetRequest::Stopped);
+        // Whatever its end is, ours has another reason.
+        let _ = ground.started.task.await;
+    }
+    nothing
+}
+
+/// Whether no service could notice the end of everything.
+fn is_idle(inventory: &Inventory) -> bool {
+    inventory.running.is_empty() && inventory.ended.is_empty()
+}
+
 /// From the record where there is one; from what `up` passed on otherwise.
 fn controller(ground: &mut Ground, boot: Option<Boot>) -> Result<Controller, AgentError> {
     let (now, wall) = (ground.clock.now(), ground.clock.wall());
+    let other =
+        if ground.loaded.record.is_some() { "the other one is used" } else { "the other one is no help" };
     for damaged in &ground.loaded.damaged {
-        tracing::warn!("{damaged}; the other one is used");
+        tracing::warn!("{damaged}; {other}");
     }
     let record: Record = match (ground.loaded.record.take(), &boot) {
         (Some(record), _) => record,
@@ -232,4 +261,18 @@ fn serve_admin(
     let server = Server::new(std::sync::Arc::new(Asking(questions)));
     tokio::task::spawn_local(admin_server::run(server, TcpAccess { token, names }, listeners));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_where_no_service_was_started_everything_may_end() {
+        assert!(is_idle(&Inventory { proxies: vec![(1, 10)], ..Inventory::default() }));
+        let shop = || "shop@1/0".parse().unwrap();
+        assert!(!is_idle(&Inventory { running: vec![(shop(), 11)], ..Inventory::default() }));
+        let ended = vec![(shop(), wire::link::ExitStatus::Code(0))];
+        assert!(!is_idle(&Inventory { ended, ..Inventory::default() }));
+    }
 }

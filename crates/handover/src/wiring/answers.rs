@@ -56,13 +56,17 @@ fn deploy(
         replace: body.replace,
         force: body.force,
         actor: actor(body.actor.as_ref()),
+        operation: body.operation,
     };
     agent.try_deploy(&request).map(accepted).map_err(|denied| refused(&denied))
 }
 
 fn rollback(agent: &mut Running, service: &str, body: &RollbackBody) -> Result<Accepted, Refused> {
     let actor = actor(body.actor.as_ref());
-    agent.try_rollback(service, &actor).map(accepted).map_err(|denied| refused(&denied))
+    agent
+        .try_rollback(service, &actor, body.operation.as_deref())
+        .map(accepted)
+        .map_err(|denied| refused(&denied))
 }
 
 fn down(agent: &mut Running, body: &DownBody) -> DownAccepted {

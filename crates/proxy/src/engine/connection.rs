@@ -111,11 +111,13 @@ impl Connection {
                 Next::Head(length) => {
                     // A table may have been swapped while the head was waited for.
                     let rules = self.listener.rules();
-                    if let Some(end) = self.request(&rules, length).await {
-                        return end;
-                    }
-                    if !self.write_rest(rules.body_timeout).await {
+                    let end = self.request(&rules, length).await;
+                    // A last answer has as much time as any other.
+                    if end != Some(End::Close) && !self.write_rest(rules.body_timeout).await {
                         return End::Close;
+                    }
+                    if let Some(end) = end {
+                        return end;
                     }
                 }
                 Next::Refuse(answer) => return self.refuse(answer),

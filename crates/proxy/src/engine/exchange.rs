@@ -305,7 +305,8 @@ impl<'a> Exchange<'a> {
     /// Takes more of the request's body from the client; false when nothing is there yet.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Step {
         if self.input.is_empty() {
-            if std::mem::take(&mut self.terms.owes_continue) {
+            // Once the final answer has begun, there is no place for it any more.
+            if self.response.is_none() && std::mem::take(&mut self.terms.owes_continue) {
                 self.answer.bytes.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
             self.fit_input();

@@ -120,7 +120,7 @@ pub(crate) async fn forward(client: &mut Client<'_>, mut request: Request, uploa
         }
         upload.rewind();
         let endpoint = claim.endpoint().clone();
-        let failure = match attempt(client, &request, upload, claim).await {
+        let failure = match attempt(client, &mut request, upload, claim).await {
             Ok(verdict) => return Forwarded { verdict, endpoint: Some(endpoint), retries },
             Err(failure) => failure,
         };
@@ -138,7 +138,7 @@ pub(crate) async fn forward(client: &mut Client<'_>, mut request: Request, uploa
 
 async fn attempt(
     client: &mut Client<'_>,
-    request: &Request,
+    request: &mut Request,
     upload: &mut Upload,
     claim: Claim,
 ) -> Result<Verdict, Failure> {
@@ -166,7 +166,9 @@ async fn attempt(
     let mut exchange = Exchange::new(ends, request.terms);
     let ended = exchange.run().await;
     let is_reusable = exchange.is_instance_reusable();
-    let Exchange { download, response, body_bytes, .. } = exchange;
+    let Exchange { download, response, body_bytes, terms, .. } = exchange;
+    // A client that was asked for the body is not asked again.
+    request.terms.owes_continue = terms.owes_continue;
     worker.buffers.give_back(download);
     let status = response.as_ref().map_or(0, |response| response.status);
     match (ended, response) {
@@ -181,7 +183,11 @@ async fn attempt(
             let keep_alive = response.keep_alive && upload.has_ended();
             Ok(Verdict::Answered { status, bytes: body_bytes, keep_alive })
         }
-        (ended, _) => {
+        (ended, response) => {
+            if response.is_some_and(|response| response.ends_with_connection()) {
+                // An orderly end would make what came look like all of it; nothing more can be done if this fails.
+                let _ = client.stream.set_zero_linger();
+            }
             let dropped = Verdict::Dropped { status, bytes: body_bytes };
             judge(ended, request, &endpoint, is_reused, worker.clock.now(), dropped)
         }

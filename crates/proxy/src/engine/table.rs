@@ -40,6 +40,8 @@ pub(crate) struct Table {
     pub(crate) endpoints: Vec<Rc<Endpoint>>,
     /// Instances whose end of traffic is to be told.
     pub(crate) draining: Vec<String>,
+    /// How long the connections of each may idle, also of those that get no requests now.
+    idle_reuse: Vec<Duration>,
     services: BTreeMap<String, Rc<Service>>,
     listeners: BTreeMap<String, Rc<Rules>>,
     unnamed: Rc<Rules>,
@@ -105,6 +107,7 @@ impl Table {
             access_log: false,
             endpoints: Vec::new(),
             draining: Vec::new(),
+            idle_reuse: Vec::new(),
             services: BTreeMap::new(),
             listeners: BTreeMap::new(),
             unnamed: Rc::new(Rules::new(&UNNAMED, Router::default())),
@@ -115,6 +118,7 @@ impl Table {
     pub(crate) fn new(table: &RouteTable, before: &[Rc<Endpoint>], stats: &impl StatsOf) -> Self {
         let mut endpoints = Vec::new();
         let mut draining = Vec::new();
+        let mut idle_reuse = Vec::new();
         let mut services = BTreeMap::new();
         for (name, service) in &table.services {
             let mut known = |instance: &str, address: SocketAddr, release: &str| {
@@ -126,6 +130,7 @@ impl Table {
                 endpoint
             };
             let releases = releases(service, &mut known, &mut draining);
+            idle_reuse.resize(endpoints.len(), Duration::from_millis(service.idle_reuse_ms));
             services.insert(name.clone(), Rc::new(Service::new(name, service, releases, stats)));
         }
         let listeners = table.listeners.iter().map(|(name, settings)| {
@@ -141,6 +146,7 @@ impl Table {
             access_log: table.access_log,
             endpoints,
             draining,
+            idle_reuse,
             services,
             listeners,
             unnamed: Rc::new(Rules::new(&UNNAMED, Router::default())),
@@ -159,10 +165,8 @@ impl Table {
 
     /// Closes pooled connections that are too old.
     pub(crate) fn sweep_pools(&self, now: model::time::Instant) {
-        for service in self.services.values() {
-            for endpoint in service.releases.iter().flat_map(|release| &release.endpoints) {
-                endpoint.sweep_pool(now, service.idle_reuse);
-            }
+        for (endpoint, idle_reuse) in self.endpoints.iter().zip(&self.idle_reuse) {
+            endpoint.sweep_pool(now, *idle_reuse);
         }
     }
 }

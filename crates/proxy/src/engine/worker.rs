@@ -33,6 +33,8 @@ use crate::engine::table::{Service, StatsOf, Table};
 
 /// Releases that are in no table any more and whose counters are still kept.
 const GONE_RELEASES_MAX: usize = 64;
+/// Places in a thread's queue that handed-over connections leave to everything else.
+const STEERING_RESERVE: usize = 256;
 /// How much longer connections may take to say goodbye once the drain's deadline is over.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -95,7 +97,10 @@ enum Drain {
     Until(Instant),
     /// Connections were cut at that time.
     Over(Instant),
-    Told,
+    /// Nobody was left; who another thread hands over after that is served all the same.
+    Empty,
+    /// The same after a cut.
+    Cut,
 }
 
 /// One thread.
@@ -320,7 +325,7 @@ impl Worker {
         match self.drain.get() {
             // The shorter one counts, whoever asked first.
             Drain::Until(before) if before <= until => return,
-            Drain::Over(_) | Drain::Told => return,
+            Drain::Over(_) | Drain::Empty | Drain::Cut => return,
             Drain::No | Drain::Until(_) => self.drain.set(Drain::Until(until)),
         }
         for (_, listener) in std::mem::take(&mut *self.listeners.borrow_mut()) {
@@ -333,21 +338,25 @@ impl Worker {
         self.slots.sweep(now);
         self.table.borrow().sweep_pools(now);
         match self.drain.get() {
-            Drain::No | Drain::Told => {}
+            Drain::No | Drain::Empty | Drain::Cut => {}
             // Accepting tasks hold their listener until they have found nobody waiting.
-            Drain::Until(_) if self.slots.len() == 0 && self.accepting.get() == 0 => self.tell_empty(),
+            Drain::Until(_) if self.slots.len() == 0 && self.accepting.get() == 0 => {
+                self.tell_empty(Drain::Empty)
+            }
             Drain::Until(until) if now >= until => {
                 self.drain.set(Drain::Over(now));
                 self.slots.fire_all();
             }
             Drain::Until(_) => {}
-            Drain::Over(since) if self.slots.len() == 0 || now.since(since) >= GOODBYE => self.tell_empty(),
+            Drain::Over(since) if self.slots.len() == 0 || now.since(since) >= GOODBYE => {
+                self.tell_empty(Drain::Cut);
+            }
             Drain::Over(_) => {}
         }
     }
 
-    fn tell_empty(&self) {
-        self.drain.set(Drain::Told);
+    fn tell_empty(&self, drain: Drain) {
+        self.drain.set(drain);
         self.log.flush();
         self.send(Event::Empty { thread: self.index });
     }
@@ -359,7 +368,7 @@ impl Worker {
 
     /// Whether connections end now, whatever they do.
     pub(crate) fn is_cut(&self) -> bool {
-        matches!(self.drain.get(), Drain::Over(_) | Drain::Told)
+        matches!(self.drain.get(), Drain::Over(_) | Drain::Cut)
     }
 
     fn report(&self, number: u64) {
@@ -410,7 +419,8 @@ impl Worker {
         if self.slots.len() <= theirs + theirs / 8 {
             return None;
         }
-        let peer = self.peers[lighter].upgrade()?;
+        // A thread that is behind must still hear of tables and drains.
+        let peer = self.peers[lighter].upgrade().filter(|peer| peer.capacity() > STEERING_RESERVE)?;
         self.loads[lighter].fetch_add(1, Ordering::Relaxed);
         Some(peer)
     }
@@ -423,5 +433,31 @@ impl Worker {
         let table = self.table.borrow();
         let pooled: usize = table.endpoints.iter().map(|endpoint| endpoint.close_pool()).sum();
         pooled > 0 || self.slots.give_up_idle(IDLE_SHED) > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drained_thread_still_serves_who_comes_late_from_another_one() {
+        let (_commands_in, commands) = mpsc::channel(1);
+        let (events, mut told) = mpsc::channel(4);
+        let worker = Worker::new(&Setup {
+            index: 0,
+            start: std::time::Instant::now(),
+            seed: 1,
+            log: None,
+            commands,
+            peers: Vec::new(),
+            loads: Arc::new([AtomicUsize::new(0)]),
+            events,
+        });
+        worker.start_drain(Duration::from_secs(60));
+        worker.sweep();
+        assert!(matches!(told.try_recv(), Ok(Event::Empty { thread: 0 })));
+        let _late = worker.add_slot();
+        assert!(worker.is_draining() && !worker.is_cut());
     }
 }

@@ -48,6 +48,11 @@ pub(crate) struct ResponseHead {
 }
 
 impl ResponseHead {
+    /// Whether nothing but the end of the connection tells the client where the body ends.
+    pub(crate) fn ends_with_connection(&self) -> bool {
+        self.writer == BodyWriter::Plain && !matches!(self.body, BodyReader::Length(_))
+    }
+
     /// Whether the final response is still to come.
     pub(crate) fn is_interim(&self) -> bool {
         self.status < 200

@@ -177,3 +177,44 @@ fn connections_are_spread_over_the_threads() {
     // Each thread has connections of its own to the instance.
     assert!(instance.connections() >= 2);
 }
+
+/// Answers `/N` with a body of N pieces, each small enough to be gathered with others.
+fn in_small_pieces() -> Instance {
+    Instance::answering(|request| {
+        let count = request.head.split(['/', ' ']).nth(2).unwrap().parse().unwrap();
+        let pieces = format!("3e8\r\n{}\r\n", "x".repeat(1_000)).repeat(count);
+        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{pieces}0\r\n\r\n")
+    })
+}
+
+#[test]
+fn the_end_of_a_last_answer_waits_for_a_slow_reader_like_any_other() {
+    let instance = in_small_pieces();
+    let mut table = table(&[instance.address]);
+    table.listeners.get_mut("main").unwrap().body_timeout_ms = 60_000;
+    let mut rig = Rig::with(table, None);
+    let mut ask = |count: usize| {
+        let before = rig.counters().requests;
+        let mut client = rig.client();
+        client.send(format!("GET /{count} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        let deadline = Instant::now() + Duration::from_millis(500);
+        while rig.counters().requests == before {
+            if Instant::now() > deadline {
+                return None;
+            }
+        }
+        Some(client)
+    };
+    // The largest answer that is read to its end with nobody taking it: its end is still to be written.
+    let (mut fits, mut too_much) = ((1, ask(1).unwrap()), 20_000);
+    while too_much - fits.0 > 8 {
+        let middle = usize::midpoint(fits.0, too_much);
+        match ask(middle) {
+            Some(client) => fits = (middle, client),
+            None => too_much = middle,
+        }
+    }
+    let (count, mut client) = fits;
+    std::thread::sleep(Duration::from_millis(2_500));
+    assert_eq!(client.response().body.len(), count * 1_000);
+}

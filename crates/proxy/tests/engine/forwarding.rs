@@ -269,3 +269,42 @@ fn the_access_log_has_a_line_for_each_request_without_its_query() {
     assert!(lines.iter().any(|line| line.contains(r#""status":400"#)));
     assert!(!text.contains("token"));
 }
+
+#[test]
+fn no_100_comes_into_the_middle_of_an_early_answer() {
+    let (begun, begin) = channel();
+    let begin = std::sync::Mutex::new(begin);
+    let instance = Instance::start(move |peer, _| {
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst");
+        begin.lock().unwrap().recv().unwrap();
+        peer.exactly(16 << 20);
+        peer.send(" half");
+        peer.rest();
+    });
+    let mut table = crate::harness::table(&[instance.address]);
+    table.listeners.get_mut("main").unwrap().head_bytes_max = 32 << 20;
+    let rig = Rig::with(table, None);
+    let mut client = rig.client();
+    // More than the buffers between proxy and instance hold: the head is not written when the answer begins.
+    let large = "x".repeat(16 << 20);
+    client.send(format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\nX: {large}\r\n\r\n"
+    ));
+    client.until("first").unwrap();
+    begun.send(()).unwrap();
+    assert_eq!(client.rest(), b" half");
+}
+
+#[test]
+fn half_of_an_answer_does_not_look_whole_to_an_old_client() {
+    let instance = Instance::start(|peer, _| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n");
+    });
+    let rig = Rig::start(&[instance.address]);
+    let mut client = rig.client();
+    client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+    let mut answer = Vec::new();
+    let end = std::io::Read::read_to_end(&mut client.stream, &mut answer);
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}

@@ -241,3 +241,27 @@ fn a_release_of_weight_zero_gets_nothing_and_both_get_their_share() {
     weights(&mut rig, 0, 10_000);
     assert_eq!(share(&rig), 100);
 }
+
+#[test]
+fn a_second_attempt_does_not_ask_a_second_time_for_the_body() {
+    let connections = std::sync::Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    let instance = Instance::start(move |peer, _| {
+        if count.fetch_add(1, Ordering::SeqCst) == 0 {
+            peer.head();
+            peer.exactly(2);
+        } else {
+            peer.request();
+            peer.send(ok("whole"));
+        }
+    });
+    let rig = Rig::start(&[instance.address, instance.address]);
+    let mut client = rig.client();
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.head().unwrap(), "HTTP/1.1 100 Continue\r\n\r\n");
+    client.send("he");
+    crate::harness::eventually(|| connections.load(Ordering::SeqCst) == 2);
+    client.send("llo");
+    let response = client.try_response().unwrap();
+    assert_eq!((response.status(), response.text()), (200, "whole"));
+}

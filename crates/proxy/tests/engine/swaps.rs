@@ -9,7 +9,7 @@ use std::time::Duration;
 use proxy::engine::Notice;
 use wire::routes::EndpointState;
 
-use crate::harness::{Instance, Peer, Rig, ok, release};
+use crate::harness::{Instance, Peer, Rig, eventually, ok, release};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -37,7 +37,7 @@ fn swaps_under_load_lose_no_request_and_leave_nothing_in_flight() {
         .collect();
     for round in 0..40_usize {
         let goal = asked.load(Ordering::Relaxed) + 20;
-        crate::harness::eventually(|| asked.load(Ordering::Relaxed) >= goal);
+        eventually(|| asked.load(Ordering::Relaxed) >= goal);
         let (now, before) = (round % 2, (round + 1) % 2);
         let name = |at: usize| format!("web@{at}/0");
         rig.start_swap(|table| {
@@ -69,7 +69,7 @@ fn swaps_under_load_lose_no_request_and_leave_nothing_in_flight() {
     for client in clients {
         client.join().unwrap();
     }
-    crate::harness::eventually(|| rig.counters().in_flight == 0);
+    eventually(|| rig.counters().in_flight == 0);
 }
 
 /// How many more answers may leave.
@@ -251,4 +251,21 @@ fn a_second_attempt_goes_by_the_newest_table() {
     });
     go.send(()).unwrap();
     assert_eq!(client.response().text(), "new 0");
+}
+
+#[test]
+fn a_release_that_lost_its_weight_does_not_keep_idle_connections_for_ever() {
+    let closed = Arc::new(AtomicBool::new(false));
+    let noted = closed.clone();
+    let instance = Instance::start(move |peer, _| {
+        peer.request();
+        peer.send(ok("x"));
+        noted.store(peer.request().is_none(), Ordering::SeqCst);
+    });
+    let mut rig = Rig::start(&[instance.address]);
+    assert_eq!(rig.ask(GET).text(), "x");
+    rig.swap(|table| {
+        table.services.get_mut("web").unwrap().releases[0].weight = 0;
+    });
+    eventually(|| closed.load(Ordering::SeqCst));
 }

@@ -141,6 +141,8 @@ impl World {
         self.life += 1;
         self.proxies.clear();
         self.queue.clear();
+        self.links.clear();
+        self.hands.0.borrow_mut().disk_is_bad = false;
     }
 
     fn spawn(&mut self, request: &SpawnRequest) {
@@ -157,7 +159,8 @@ impl World {
             self.tell(Event::SpawnFailed { instance, error });
             return;
         }
-        if self.holder.on_port(request.port).is_some() || self.choices.below(20) == 0 {
+        let foreign = !self.calm && self.choices.below(20) == 0;
+        if self.holder.on_port(request.port).is_some() || foreign {
             self.tell(Event::PortTaken { instance, port: request.port });
             return;
         }

@@ -324,7 +324,7 @@ impl World {
     fn begin_request(&mut self, generation: u64, request: Request) {
         self.next_request += 1;
         let id = self.next_request;
-        let long = self.choices.below(20) == 0;
+        let long = !self.calm && self.choices.below(20) == 0;
         let duration = if long { self.millis_between(100, 2_500) } else { self.millis_between(1, 30) };
         self.checks.served(&request.service);
         if let Some(proxy) = self.proxies.get_mut(&generation) {

@@ -12,6 +12,9 @@ use crate::wait::{self, PATIENCE};
 const BUSY_CLIENTS: usize = 14;
 /// Clients beside them that make a new connection for each request.
 const FRESH_CLIENTS: usize = 2;
+/// From the start of a proxy until its death is a first one again and not part of a crash loop, which the holder
+/// slows down on purpose.
+const CRASH_LOOP: Duration = Duration::from_millis(10_500);
 /// Clients that watch a deploy.
 const STEADY_CLIENTS: usize = 2;
 
@@ -49,8 +52,12 @@ pub(super) fn proxy_kills(kills: usize) -> Result<ProxyKills, String> {
     clients.extend([Kind::Fresh; FRESH_CLIENTS]);
     let load = Load::start(&Plan::new(address), &clients);
     let mut serving_again = Vec::new();
+    let mut served_since: Option<Instant> = None;
     for _ in 0..kills {
         load.wait_for_answers(200);
+        if let Some(since) = served_since {
+            std::thread::sleep((since + CRASH_LOOP).saturating_duration_since(Instant::now()));
+        }
         let status = handover.sandbox().status();
         let (pid, generation) = (status.pid("proxy"), status.proxy_generation());
         let pid = pid.ok_or("status shows no proxy")?;
@@ -62,6 +69,7 @@ pub(super) fn proxy_kills(kills: usize) -> Result<ProxyKills, String> {
         handover.sandbox().wait_status("a newer proxy", |status| {
             (status.proxy_generation() > generation && status.pid("proxy").is_some()).then_some(())
         });
+        served_since = Some(Instant::now());
     }
     let tally = load.finish();
     handover.end();

@@ -1,6 +1,6 @@
 //! What the suite found, as Markdown for people and JSON for machines.
 
-use std::fmt::Write;
+use std::fmt::{Arguments, Write};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -29,6 +29,15 @@ fn middle_and_last(durations: &[Duration]) -> (Duration, Duration) {
     sorted.sort_unstable();
     let middle = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
     (middle, sorted.last().copied().unwrap_or_default())
+}
+
+/// Where a request takes its time on purpose there is no stall to see.
+fn stall(tally: &Tally) -> String {
+    if tally.longest_stall.is_zero() { "—".to_owned() } else { ms(tally.longest_stall) }
+}
+
+fn add(text: &mut String, line: Arguments<'_>) {
+    writeln!(text, "{line}").expect("invariant: writing to a String cannot fail");
 }
 
 impl Report {
@@ -70,65 +79,70 @@ impl Report {
 
     /// Tables.
     pub fn markdown(&self) -> String {
-        let mut text = String::from(
-            "| subject | clients | steps | requests | lost | connect failed | failed reused | failed fresh | other | \
-             lost without steps | longest stall | without steps | closes honoured |\n\
-             |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+        let mut text = String::new();
+        let mut said: Vec<&str> = Vec::new();
+        for row in &self.rows {
+            if !said.contains(&row.subject.as_str()) {
+                said.push(&row.subject);
+                add(&mut text, format_args!("- {}, per line: {}", row.subject, row.steps));
+            }
+        }
+        add(
+            &mut text,
+            format_args!(
+                "\n| | clients | requests | lost | connect failed | failed reused | failed fresh | other | \
+                 lost without steps | longest stall | without steps | closes honoured |\n\
+                 |---|---|---|---|---|---|---|---|---|---|---|---|"
+            ),
         );
         for row in &self.rows {
             let by_loss = losses(&row.tally);
-            let _infallible = writeln!(
-                text,
-                "| {} | {} | {} | {} | **{}** | {} | {} | {} | {} | {} | {} | {} | {} |",
-                row.subject,
-                row.mix,
-                row.steps,
-                row.tally.requests(),
-                row.tally.failures(),
-                by_loss[0],
-                by_loss[1],
-                by_loss[2],
-                by_loss[3],
-                row.baseline.failures(),
-                ms(row.tally.longest_stall),
-                ms(row.baseline.longest_stall),
-                row.tally.closes_honoured,
+            let (name, mix) = (&row.subject, &row.mix);
+            let (requests, lost) = (row.tally.requests(), row.tally.failures());
+            let [connect, reused, fresh, other] = by_loss;
+            let quiet = row.baseline.failures();
+            let (stall, quiet_stall) = (stall(&row.tally), stall(&row.baseline));
+            let closes = row.tally.closes_honoured;
+            add(
+                &mut text,
+                format_args!(
+                    "| {name} | {mix} | {requests} | **{lost}** | {connect} | {reused} | {fresh} | {other} | \
+                     {quiet} | {stall} | {quiet_stall} | {closes} |"
+                ),
             );
         }
         self.add_measures(&mut text);
         for row in self.rows.iter().filter(|row| !row.broken.is_empty()) {
-            let _infallible = writeln!(text, "\n{}, {}: {}", row.subject, row.mix, row.broken.join("; "));
+            add(&mut text, format_args!("\n{}, {}: {}", row.subject, row.mix, row.broken.join("; ")));
         }
         text
     }
 
     fn add_measures(&self, text: &mut String) {
-        let mut line = |name: &str, value: String| {
-            let _infallible = writeln!(text, "| {name} | {value} |");
-        };
-        line("", String::new());
+        add(text, format_args!("\n| Handover | |\n|---|---|"));
+        let mut line = |name: &str, value: String| add(text, format_args!("| {name} | {value} |"));
         if let Some(kills) = &self.proxy_kills {
             let (middle, worst) = middle_and_last(&kills.serving_again);
             let lost = kills.tally.failures() - kills.tally.connect_failures();
-            line("proxy kills, with that many clients", format!("{}, {}", kills.kills, kills.clients));
+            line("proxy kills; busy connections at each", format!("{}; {}", kills.kills, kills.clients));
             line("connections refused", kills.tally.connect_failures().to_string());
             line("requests in flight lost", lost.to_string());
             line("serving again after, median and worst", format!("{}, {}", ms(middle), ms(worst)));
         }
         if let Some(times) = &self.deploy_times {
             let (middle, worst) = middle_and_last(&times.switched_after);
-            line("deploys timed, service ready after 100 ms", times.switched_after.len().to_string());
+            line("deploys timed, of a service ready after 100 ms", times.switched_after.len().to_string());
             line(
-                "typed to last request on the old release, median and worst",
+                "`deploy` typed to last request on the old release, median and worst",
                 format!("{}, {}", ms(middle), ms(worst)),
             );
             let stalls = (ms(times.tally.longest_stall), ms(times.baseline.longest_stall));
             line(
-                "longest stall of a steady client, and without deploys",
-                format!("{}, {}", stalls.0, stalls.1),
+                "longest stall of two steady clients; without deploys",
+                format!("{}; {}", stalls.0, stalls.1),
             );
             let over = (times.tally.stalls, times.baseline.stalls);
-            line("its stalls over 20 ms, and without deploys", format!("{}, {}", over.0, over.1));
+            line("their stalls over 20 ms; without deploys", format!("{}; {}", over.0, over.1));
         }
     }
 

@@ -30,7 +30,7 @@ fn fails_and_changes_nothing(sandbox: &Sandbox, flags: &[&str], says: &[&str]) {
 }
 
 fn short_startup() -> Setup {
-    let readiness = "http = \"/healthz\"\nstartup_timeout = \"2s\"\n".to_owned();
+    let readiness = "http = \"/healthz\"\nstartup_timeout = \"3s\"\n".to_owned();
     Setup { readiness, ..Setup::default() }
 }
 
@@ -44,7 +44,7 @@ fn one_that_exits_at_once_is_told_with_its_code_and_last_lines() {
 #[test]
 fn one_that_never_gets_ready_is_told_with_its_probe_and_time() {
     let sandbox = Sandbox::started(short_startup());
-    fails_and_changes_nothing(&sandbox, &["--never-ready"], &["ready", "2s", "503"]);
+    fails_and_changes_nothing(&sandbox, &["--never-ready"], &["not ready within 3s", "503"]);
 }
 
 #[test]

@@ -163,6 +163,34 @@ fn everything_killed_at_once_comes_back_as_it_was() {
 }
 
 #[test]
+fn down_ends_what_outlived_all_of_our_own_processes() {
+    let mut sandbox = Sandbox::started(Setup::default());
+    kill_at_once(&mut sandbox, &["holder", "proxy", "agent"]);
+    assert_eq!(sandbox.processes().len(), 1, "the instance goes on");
+    sandbox.run(&["down"]).expect_code(0).expect_says(&["killed: shop@1.0"]);
+    wait::until("the end of the instance", PATIENCE, || sandbox.processes().is_empty().then_some(()));
+}
+
+#[test]
+fn down_waits_for_who_is_just_being_replaced() {
+    let mut sandbox = Sandbox::started(Setup::default());
+    kill_at_once(&mut sandbox, &["holder", "agent"]);
+    sandbox.run(&["down"]).expect_code(0).expect_says(&["stopped"]);
+    assert!(sandbox.processes().is_empty());
+}
+
+/// Frozen first: they would start each other again.
+fn kill_at_once(sandbox: &mut Sandbox, roles: &[&str]) {
+    let status = sandbox.status();
+    let pids: Vec<u32> = roles.iter().map(|role| status.pid(role).unwrap()).collect();
+    for signal in [Signal::Stop, Signal::Kill] {
+        pids.iter().for_each(|pid| system::send(*pid, signal));
+    }
+    sandbox.collect_up();
+    wait::until("their end", PATIENCE, || (!pids.iter().any(|pid| system::is_alive(*pid))).then_some(()));
+}
+
+#[test]
 fn a_frozen_agent_or_holder_costs_nobody_a_request() {
     let sandbox = Sandbox::started(Setup::default());
     let load = Load::start(&sandbox.plan(), &[Kind::Think0, Kind::Think2ms, Kind::Fresh]);

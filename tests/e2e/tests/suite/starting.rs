@@ -126,6 +126,24 @@ fn detached_up_says_why_the_first_release_does_not_start() {
 }
 
 #[test]
+fn what_was_killed_before_anything_was_recorded_leaves_nothing_in_the_way_of_the_next_up() {
+    let mut sandbox = Sandbox::new(Setup::default());
+    let began = std::time::Instant::now();
+    let (state, run) = (sandbox.state_dir(), sandbox.folder().join("rescued"));
+    std::fs::create_dir_all(&state).unwrap();
+    // As it is started by a role that has survived `up`: the boot form is lost, and there is no record.
+    let (state, run) = (state.to_str().unwrap(), run.to_str().unwrap());
+    let arguments = ["internal", "holder", "--state-dir", state, "--run-dir", run];
+    let mut command = sandbox.command(&arguments);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let ended = e2e::sandbox::finish(command.spawn().unwrap(), began, &arguments);
+    ended.expect_code(0).expect_says(&["no record and no manifest", "handover up"]);
+    assert!(sandbox.processes().is_empty());
+    sandbox.up();
+    sandbox.wait_ready();
+}
+
+#[test]
 fn files_that_others_should_not_read_are_private() {
     let sandbox = Sandbox::started(Setup::default());
     let mode = |path: &str| system::mode_of(&sandbox.state_dir().join(path));

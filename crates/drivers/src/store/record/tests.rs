@@ -26,6 +26,7 @@ pub(crate) fn record(next_rollout: u64) -> Record {
         table_generation: 0,
         next_rollout,
         services: BTreeMap::new(),
+        stopping: None,
     }
 }
 

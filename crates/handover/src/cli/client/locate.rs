@@ -106,6 +106,11 @@ impl Client {
         host::process::is_alive(pid).then_some(pid)
     }
 
+    /// The directories, where the agent is on this machine.
+    pub(crate) fn layout(&self) -> Option<&Layout> {
+        self.layout.as_ref()
+    }
+
     /// Whether the processes of that machine are this one's.
     pub(crate) fn is_local(&self) -> bool {
         matches!(self.place, Place::Socket(_))

@@ -1,0 +1,69 @@
+//! The agent is killed at every single write of the record in a story, before it and after it. Whatever the
+//! moment, the story ends as it should.
+
+use sim::world::{Side, World};
+
+/// Deploys, a failed deploy, a replaced one, ways back of each kind, and what they end with.
+const STORY: &str = "
+service shop instances=2 keep-warm=4s
+service mail instances=1 keep-warm=0s readiness=notify
+behave shop 1.2.0 ready=5s exits=100ms
+behave shop 1.3.0 never-ready
+up
+wait 20s stable shop 1.0.0
+wait 20s stable mail 1.0.0
+deploy shop 1.1.0
+deploy mail 1.1.0
+wait 20s stable shop 1.1.0
+wait 20s stable mail 1.1.0
+rollback shop
+wait 20s stable shop 1.0.0
+wait 20s idle shop
+deploy shop 1.2.0
+wait 20s idle shop
+deploy shop 1.3.0
+run 1s
+deploy shop 1.4.0 replace
+wait 20s stable shop 1.4.0
+wait 20s idle shop
+wait 20s idle mail
+wait 20s instances shop 2
+rollback shop
+wait 20s stable shop 1.0.0
+wait 20s idle shop
+rollback mail
+wait 20s stable mail 1.0.0
+wait 20s idle mail
+wait 20s instances shop 2
+wait 20s instances mail 1
+run 5s
+";
+
+fn end(mut world: World) -> Vec<String> {
+    world.check_rest();
+    let mut broken = world.violations().to_vec();
+    let record = world.record().expect("a record");
+    for (service, stable) in [("shop", "1.0.0"), ("mail", "1.0.0")] {
+        if record.services[service].stable.as_deref() != Some(stable) {
+            broken.push(format!("{service} ends with {:?}", record.services[service].stable));
+        }
+    }
+    broken
+}
+
+#[test]
+fn a_kill_at_any_write_of_the_record_changes_nothing_in_the_end() {
+    let whole = sim::scenario::play(STORY).unwrap();
+    let writes = whole.writes();
+    assert_eq!(end(whole), [] as [String; 0]);
+    assert!(writes > 30, "only {writes} writes: the story is too short");
+    for side in [Side::Before, Side::After] {
+        for write in 1..=writes {
+            let world = sim::scenario::play_with(STORY, |world| world.kill_agent_at_write(write, side));
+            let world = world.unwrap_or_else(|error| panic!("killed {side:?} write {write}: {error}"));
+            let log = world.log().join("\n");
+            let broken = end(world);
+            assert!(broken.is_empty(), "{log}\nkilled {side:?} write {write}: {broken:#?}");
+        }
+    }
+}
