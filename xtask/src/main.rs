@@ -21,7 +21,7 @@ usage: cargo xtask CHORE
   tidy              the rules no compiler checks: imports, sizes, comments, words
   torture [ARGS…]   clients that never retry, during deploys, rollbacks and crashes (--small, --peers, --json)
   bench [ARGS…]     sizes, memory, threads and CPU per request beside nginx and HAProxy (--build)
-  sim [--seeds N]   the simulated world over N seeds";
+  sim [--seeds N]   the simulated world over N seeds; `--first S --seeds 1 --all` shows one of them";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -738,3 +738,6 @@ impl Instance {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

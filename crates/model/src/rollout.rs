@@ -714,3 +714,6 @@ impl Rollout {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

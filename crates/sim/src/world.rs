@@ -37,7 +37,7 @@ const TIMEOUTS_MAX: u32 = 1_000;
 /// Who asks for everything.
 pub const OPERATOR: &str = "alice";
 /// Durable records until the holder has heard that the boot form is in it.
-const BOOT_TAKEN_AFTER: u64 = 2;
+const BOOT_TAKEN_AFTER: u64 = 1;
 
 /// An ordered stream of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -39,31 +39,63 @@ wait 20s instances mail 1
 run 5s
 ";
 
-fn end(mut world: World) -> Vec<String> {
+/// Everything stops in the middle of a bake and of a start, and begins again.
+const STOPS: &str = "
+service shop instances=2 keep-warm=8s
+behave shop 1.2.0 ready=3s
+up
+wait 20s stable shop 1.0.0
+deploy shop 1.1.0
+wait 20s stable shop 1.1.0
+down drain
+wait 30s stopped
+up
+wait 20s ready shop 2
+deploy shop 1.2.0
+run 1s
+down skip-drain
+wait 30s stopped
+up
+wait 20s stable shop 1.2.0
+wait 20s idle shop
+wait 20s instances shop 2
+run 5s
+";
+
+fn end(mut world: World, stable: &[(&str, &str)]) -> Vec<String> {
     world.check_rest();
     let mut broken = world.violations().to_vec();
     let record = world.record().expect("a record");
-    for (service, stable) in [("shop", "1.0.0"), ("mail", "1.0.0")] {
-        if record.services[service].stable.as_deref() != Some(stable) {
-            broken.push(format!("{service} ends with {:?}", record.services[service].stable));
+    for (service, stable) in stable {
+        if record.services[*service].stable.as_deref() != Some(*stable) {
+            broken.push(format!("{service} ends with {:?}", record.services[*service].stable));
         }
     }
     broken
 }
 
-#[test]
-fn a_kill_at_any_write_of_the_record_changes_nothing_in_the_end() {
-    let whole = sim::scenario::play(STORY).unwrap();
+fn kill_at_every_write(story: &str, stable: &[(&str, &str)]) {
+    let whole = sim::scenario::play(story).expect("the story can be played");
     let writes = whole.writes();
-    assert_eq!(end(whole), [] as [String; 0]);
-    assert!(writes > 30, "only {writes} writes: the story is too short");
+    assert_eq!(end(whole, stable), [] as [String; 0]);
+    assert!(writes > 15, "only {writes} writes: the story is too short");
     for side in [Side::Before, Side::After] {
         for write in 1..=writes {
-            let world = sim::scenario::play_with(STORY, |world| world.kill_agent_at_write(write, side));
+            let world = sim::scenario::play_with(story, |world| world.kill_agent_at_write(write, side));
             let world = world.unwrap_or_else(|error| panic!("killed {side:?} write {write}: {error}"));
             let log = world.log().join("\n");
-            let broken = end(world);
+            let broken = end(world, stable);
             assert!(broken.is_empty(), "{log}\nkilled {side:?} write {write}: {broken:#?}");
         }
     }
+}
+
+#[test]
+fn a_kill_at_any_write_of_rollouts_and_ways_back_changes_nothing_in_the_end() {
+    kill_at_every_write(STORY, &[("shop", "1.0.0"), ("mail", "1.0.0")]);
+}
+
+#[test]
+fn a_kill_at_any_write_of_a_stop_and_what_follows_changes_nothing_in_the_end() {
+    kill_at_every_write(STOPS, &[("shop", "1.2.0")]);
 }

@@ -133,15 +133,11 @@ pub fn run(options: &Options, note: &mut dyn FnMut(&str)) -> Result<Report, Stri
             return Err(format!("`down` left these processes: {processes:?}"));
         }
         if options.peers {
-            note(&format!("nginx: {}", mix.name));
-            report.rows.push(drive(&mut Nginx::start()?, mix, &options.counts.for_peers(), options.baseline));
-            note(&format!("HAProxy: {}", mix.name));
-            report.rows.push(drive(
-                &mut Haproxy::start()?,
-                mix,
-                &options.counts.for_peers(),
-                options.baseline,
-            ));
+            let steps = options.counts.for_peers();
+            note(&format!("nginx, HAProxy: {}", mix.name));
+            report.rows.push(drive(&mut Nginx::start()?, mix, &steps, options.baseline));
+            report.rows.push(drive(&mut Haproxy::start()?, mix, &steps, options.baseline));
+            report.rows.push(drive(&mut Haproxy::start_tuned()?, mix, &steps, options.baseline));
         }
     }
     note("Handover: proxy killed");

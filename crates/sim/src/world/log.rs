@@ -106,6 +106,9 @@ fn record_text(record: &Record) -> String {
         }
         text.push(' ');
     }
+    if let Some(level) = record.stopping {
+        text.push_str(&format!("· stopping {level:?}"));
+    }
     text.trim_end().to_owned()
 }
 
