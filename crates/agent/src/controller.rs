@@ -168,7 +168,11 @@ impl Controller {
             | Event::SpawnFailed { .. }
             | Event::PortTaken { .. }
             | Event::Exited { .. }
-            | Event::NotifiedReady { .. }
+            | Event::Notified { .. }
+            | Event::MainPid { .. }
+            | Event::LogMatched { .. }
+            | Event::Checked { .. }
+            | Event::TaskEnded { .. }
             | Event::ListensElsewhere { .. }
             | Event::Drained { .. }
             | Event::Probe { .. }

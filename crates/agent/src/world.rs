@@ -88,12 +88,35 @@ pub enum FleetRequest {
     },
     /// Start a process; answers `Spawned`, `SpawnFailed` or `PortTaken`.
     Spawn(Box<SpawnRequest>),
+    /// Close the listener: nothing routes to it any more. A proxy accepts what is queued there before it lets go.
+    Unbind {
+        /// Name in the manifest.
+        name: String,
+    },
     /// Signal its main process.
     Signal {
         /// Which.
         instance: InstanceId,
-        /// How to ask it to stop.
+        /// Which signal.
         signal: model::manifest::StopSignal,
+    },
+    /// It said MAINPID: that process of its tree is the main one from now on; answers `MainPid`, or nothing
+    /// where the process is not in its tree.
+    MainPid {
+        /// Which.
+        instance: InstanceId,
+        /// The process.
+        pid: u32,
+    },
+    /// Look once whether an instance is well; answers `Checked` within `timeout`.
+    Check(Box<CheckRequest>),
+    /// Run a command beside an instance: a hook or a reload; answers `TaskEnded` within `timeout`. Its output is
+    /// kept with the instance's.
+    Run(Box<TaskRequest>),
+    /// Nobody waits for that task any more: kill its tree. No answer.
+    Cancel {
+        /// Which.
+        task: TaskId,
     },
     /// Kill its whole tree; answers `Exited` if the main process still ran.
     KillTree {
@@ -109,6 +132,95 @@ pub enum FleetRequest {
     Stopped,
 }
 
+/// One command run beside an instance. Ids grow within one life of an agent; what a former agent has left running
+/// is killed by the fleet before its first inventory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TaskId(pub u64);
+
+/// A command to run beside an instance.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TaskRequest {
+    /// Its id.
+    pub task: TaskId,
+    /// For people and the output's prefix: `before-start`, `after-ready`, `before-stop`, `after-exit`, `reload`,
+    /// `readiness`, `liveness`.
+    pub purpose: &'static str,
+    /// What it is run beside: its release, its account, its environment, and a command of its own. It gets no
+    /// notify socket, no port check, no limit of its own.
+    pub spawn: SpawnRequest,
+    /// For its whole run; its tree is killed then.
+    pub timeout: Duration,
+}
+
+impl std::fmt::Debug for TaskRequest {
+    /// Its command and environment may hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("TaskRequest");
+        shown.field("task", &self.task).field("purpose", &self.purpose);
+        shown.field("instance", &self.spawn.instance).finish_non_exhaustive()
+    }
+}
+
+/// One look at an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckRequest {
+    /// Which.
+    pub instance: InstanceId,
+    /// What for.
+    pub purpose: CheckPurpose,
+    /// How.
+    pub by: CheckBy,
+    /// For the whole check.
+    pub timeout: Duration,
+}
+
+/// What a check is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckPurpose {
+    /// May it take traffic.
+    Readiness,
+    /// Is it hung.
+    Liveness,
+}
+
+/// How an instance is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckBy {
+    /// GET answers 200 to 399.
+    Http {
+        /// Where.
+        address: SocketAddr,
+        /// Path and query.
+        path: String,
+    },
+    /// A connection is accepted.
+    Tcp {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// A command exits with 0; its own `timeout` is that of the check.
+    Command(Box<TaskRequest>),
+}
+
+/// What one datagram to NOTIFY_SOCKET said (sd_notify's lines; those that are not here are ignored).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notified {
+    /// READY=1.
+    pub ready: bool,
+    /// RELOADING=1.
+    pub reloading: bool,
+    /// STOPPING=1.
+    pub stopping: bool,
+    /// WATCHDOG=1.
+    pub watchdog: bool,
+    /// EXTEND_TIMEOUT_USEC.
+    pub extend_timeout: Option<Duration>,
+    /// MAINPID.
+    pub main_pid: Option<u32>,
+    /// STATUS, cut to one short line.
+    pub status: Option<String>,
+}
+
 /// An instance to start.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SpawnRequest {
@@ -120,10 +232,28 @@ pub struct SpawnRequest {
     pub command: Vec<String>,
     /// Declared variables and PORT, HANDOVER_*; the driver adds PATH, LANG, … of DECISIONS 7.
     pub environment: Vec<(String, String)>,
-    /// `${PORT}`: the driver checks by bind that it is free.
-    pub port: u16,
-    /// Make NOTIFY_SOCKET and report READY=1.
+    /// `${PORT}`: the driver checks by bind that it is free. `None`: it has none.
+    pub port: Option<u16>,
+    /// The port is the service's own: where it is taken there is no other; `SpawnFailed` names who has it.
+    pub port_is_fixed: bool,
+    /// Make NOTIFY_SOCKET and report what is said there as `Notified`.
     pub notify: bool,
+    /// Sets WATCHDOG_USEC.
+    pub watchdog: Option<Duration>,
+    /// A line of its output that matches is reported as `LogMatched`, once.
+    pub ready_log: Option<String>,
+    /// See `model::manifest::Service`; read by the driver at each start.
+    pub environment_file: Option<PathBuf>,
+    /// Absolute, or relative to the release.
+    pub working_directory: Option<PathBuf>,
+    /// As whom.
+    pub account: Option<model::manifest::Account>,
+    /// File mode creation mask.
+    pub umask: Option<u32>,
+    /// What it may use.
+    pub limits: model::manifest::Limits,
+    /// How its output is kept.
+    pub output: model::manifest::Output,
     /// How the holder stops it when it has to do so alone.
     pub stop: model::manifest::Stop,
 }
@@ -145,7 +275,7 @@ pub struct PrepareRelease {
     pub service: ServiceName,
     /// Its id.
     pub release: ReleaseId,
-    /// Absolute path of a directory.
+    /// Absolute path of a directory, an archive or a single executable.
     pub source: PathBuf,
     /// First word of the command, to check that `./program` is in the release.
     pub program: String,
@@ -211,10 +341,40 @@ pub enum Event {
         /// How.
         status: ExitStatus,
     },
-    /// It sent READY=1.
-    NotifiedReady {
+    /// It sent a datagram to its notify socket; the fleet keeps it for a next agent until this was handled.
+    Notified {
         /// Which.
         instance: InstanceId,
+        /// What it said.
+        said: Notified,
+    },
+    /// `FleetRequest::MainPid` was carried out: if its end had been told before, it runs again.
+    MainPid {
+        /// Which.
+        instance: InstanceId,
+        /// Its main process.
+        pid: u32,
+    },
+    /// A line of its output matched `ready_log`.
+    LogMatched {
+        /// Which.
+        instance: InstanceId,
+    },
+    /// A check's outcome.
+    Checked {
+        /// Which.
+        instance: InstanceId,
+        /// What for.
+        purpose: CheckPurpose,
+        /// Why not, one sentence.
+        result: Result<(), String>,
+    },
+    /// A task has ended, could not be started, or was killed at its time limit.
+    TaskEnded {
+        /// Which.
+        task: TaskId,
+        /// Why it did not end with exit code 0, one sentence.
+        result: Result<(), String>,
     },
     /// The instance listens on another port than PORT, seen while it does not get ready.
     ListensElsewhere {
@@ -325,9 +485,9 @@ pub struct Inventory {
 pub struct DeployRequest {
     /// Service.
     pub service: ServiceName,
-    /// Absolute path of a directory.
+    /// Absolute path of a directory, an archive or a single executable.
     pub source: PathBuf,
-    /// `None`: the directory's name.
+    /// `None`: the source's name, cut at an archive's ending.
     pub version: Option<Version>,
     /// End a running rollout first.
     pub replace: bool,
@@ -382,3 +542,66 @@ pub struct Notice {
 
 /// An instance's address as `status` shows it.
 pub type Address = SocketAddr;
+
+/// A manifest to make true.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplyRequest {
+    /// The checked manifest.
+    pub manifest: wire::manifest::Manifest,
+    /// Its source text, for the record.
+    pub source: String,
+    /// Absolute path of its file.
+    pub path: String,
+    /// What services may inherit of the caller's environment.
+    pub environment: Vec<(String, String)>,
+    /// Who asks, for history.
+    pub actor: String,
+    /// The client's key of this request: when it asks again with it, it gets the same answer.
+    pub operation: Option<String>,
+}
+
+/// One key that differs between the manifest last applied and a given one. Values are never in it: some are secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// As the file names it.
+    pub key: String,
+    /// The service it is about.
+    pub service: Option<String>,
+    /// What making it true does.
+    pub effect: Effect,
+}
+
+/// What a change does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// It holds at once, and no process is touched.
+    Live,
+    /// A rollout to that release.
+    Rollout {
+        /// The release it leads to, as shown.
+        release: String,
+        /// Why requests wait or are refused meanwhile, where they do.
+        gap: Option<String>,
+    },
+    /// A service, listener or route that was not there.
+    Added,
+    /// One that is not there any more.
+    Removed,
+    /// A listener gets another address.
+    Rebound,
+    /// It holds from the next start of that on, and what to type for it.
+    NextStart(String),
+    /// It cannot be changed in what runs, and why.
+    Refused(String),
+}
+
+/// A manifest that is being made true.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// What differed.
+    pub changes: Vec<Change>,
+    /// Rollouts that follow from it: service and id.
+    pub rollouts: Vec<(ServiceName, u64)>,
+    /// Operations that follow from it: service and id.
+    pub operations: Vec<(ServiceName, u64)>,
+}

@@ -9,40 +9,20 @@ use agent::world::{DeployRequest, Event, FleetRequest, Inventory, SpawnRequest, 
 use agent::{Controller, Denied};
 use model::time::{Instant, WallTime};
 use wire::link::ExitStatus;
-use wire::manifest::{
-    Manifest, Readiness, ReadinessCheck, Restart, RestartPolicy, Rollout, Service, Stop, StopSignal,
-    Strategy, Upstream,
-};
+use wire::manifest::{Manifest, Readiness, ReadinessCheck, Service};
 use wire::record::{Phase, Record, Verdict};
 use wire::routes::{EndpointState, RouteTable};
 use wire::sealed::Boot;
 use wire::traffic::{Counters, ReleaseCounters};
 
 fn service(instances: u32) -> Service {
+    let bare = Service::bare("/dist/shop-1.0.0", "1.0.0", &["./shop", "${PORT}", "${HANDOVER}"]);
     Service {
-        release: PathBuf::from("/dist/shop-1.0.0"),
-        version: "1.0.0".to_owned(),
-        command: vec!["./shop".to_owned(), "${PORT}".to_owned(), "${HANDOVER}".to_owned()],
         instances,
         environment: vec![("WHERE".to_owned(), "${SERVICE}/${ZONE}".to_owned())],
         environment_inherit: vec!["ZONE".to_owned()],
-        readiness: Readiness {
-            check: ReadinessCheck::Http("/healthz".to_owned()),
-            interval_ms: 1_000,
-            timeout_ms: 1_000,
-            rise: 2,
-            fall: 3,
-            startup_timeout_ms: 10_000,
-        },
-        stop: Stop { signal: StopSignal::Graceful, drain_timeout_ms: 5_000, grace_period_ms: 5_000 },
-        restart: Restart {
-            policy: RestartPolicy::Always,
-            delay_ms: 1_000,
-            max_delay_ms: 60_000,
-            reset_after_ms: 60_000,
-        },
-        upstream: Upstream { connect_timeout_ms: 1_000, response_timeout_ms: 1_000, idle_reuse_ms: 1_000 },
-        rollout: Rollout { strategy: Strategy::BlueGreen, keep_warm_ms: 60_000 },
+        readiness: Readiness { check: ReadinessCheck::Http("/healthz".to_owned()), ..bare.readiness },
+        ..bare
     }
 }
 
@@ -165,7 +145,7 @@ impl Scene {
     /// Every process that was asked for runs and answers.
     fn all_ready(&mut self) {
         for request in std::mem::take(&mut self.spawned) {
-            self.tell(Event::Spawned { instance: request.instance.clone(), pid: u32::from(request.port) });
+            self.tell(Event::Spawned { instance: request.instance.clone(), pid: u32::from(request.port.expect("a port")) });
             let detail = "200".to_owned();
             self.tell(Event::Probe { instance: request.instance, healthy: Some(true), detail });
         }
@@ -230,7 +210,7 @@ fn an_instance_is_in_a_table_before_it_is_spawned_and_gets_what_it_is_promised()
     scene.prepared("1.0.0");
     let request = &scene.spawned[0];
     assert_eq!(scene.states(), [("shop@1.0.0/0".to_owned(), EndpointState::Candidate)]);
-    assert_eq!(request.command, ["./shop", &request.port.to_string(), "${HANDOVER}"]);
+    assert_eq!(request.command, ["./shop", &request.port.expect("a port").to_string(), "${HANDOVER}"]);
     let value = |name: &str| {
         request.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     };
@@ -247,13 +227,13 @@ fn a_taken_port_is_replaced_by_another_and_the_table_says_so() {
     let mut scene = Scene::new(1);
     scene.prepared("1.0.0");
     let first = scene.spawned.remove(0);
-    scene.tell(Event::PortTaken { instance: first.instance.clone(), port: first.port });
+    scene.tell(Event::PortTaken { instance: first.instance.clone(), port: first.port.expect("a port") });
     let second = &scene.spawned[0];
     assert_ne!(second.port, first.port);
     let endpoint = &scene.table.services["shop"].releases[0].endpoints[0];
-    assert_eq!(endpoint.address.port(), second.port);
+    assert_eq!(Some(endpoint.address.port()), second.port);
     // An answer about the first one that comes late changes nothing.
-    scene.tell(Event::PortTaken { instance: first.instance, port: first.port });
+    scene.tell(Event::PortTaken { instance: first.instance, port: first.port.expect("a port") });
     assert_eq!(scene.spawned.len(), 1);
 }
 

@@ -26,6 +26,8 @@ pub const INT: i32 = 2;
 pub const QUIT: i32 = 3;
 /// SIGKILL.
 pub const KILL: i32 = 9;
+/// SIGABRT: ends a process with a core dump.
+pub const ABRT: i32 = 6;
 /// SIGUSR1.
 pub const USR1: i32 = 10;
 /// SIGUSR2.

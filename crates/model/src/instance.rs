@@ -51,6 +51,8 @@ pub enum Ended {
     Code(i32),
     /// By that signal.
     Signal(i32),
+    /// By the kernel, because memory ran out.
+    OutOfMemory,
     /// Nobody could tell.
     Unknown,
 }
@@ -59,7 +61,7 @@ impl Ended {
     fn end(self) -> End {
         match self {
             Self::Code(0) => End::Succeeded,
-            Self::Code(_) | Self::Signal(_) | Self::Unknown => End::Failed,
+            Self::Code(_) | Self::Signal(_) | Self::OutOfMemory | Self::Unknown => End::Failed,
         }
     }
 }
@@ -72,6 +74,7 @@ impl fmt::Display for Ended {
                 Some(name) => write!(f, "was ended by signal {number} ({name})"),
                 None => write!(f, "was ended by signal {number}"),
             },
+            Self::OutOfMemory => f.write_str("was killed by the kernel because memory ran out"),
             Self::Unknown => f.write_str("ended, and nobody could tell how"),
         }
     }

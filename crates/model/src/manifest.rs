@@ -8,7 +8,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::id::{ListenerName, ServiceName, Version};
+use crate::id::{ListenerName, ServiceName};
+
+mod service;
+
+pub use service::{
+    Account, Dependency, DependsUntil, Hook, Hooks, Limits, Liveness, LivenessCheck, Mode, Output, Readiness,
+    ReadinessCheck, Reload, ReloadBy, Restart, RestartPolicy, Service, Stop, StopSignal,
+};
 
 /// A whole checked manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,115 +106,6 @@ pub enum HostPattern {
     Suffix(String),
 }
 
-/// `[service.NAME]`, mode proxied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Service {
-    /// First release: an absolute path to a directory.
-    pub release: PathBuf,
-    /// Version of that first release.
-    pub version: Version,
-    /// Program and arguments; `${PORT}` and the other variables are still in it.
-    pub command: Vec<String>,
-    /// How many instances of the stable release, at least 1.
-    pub instances: u32,
-    /// Declared variables, in the file's order.
-    pub environment: Vec<(String, String)>,
-    /// Names taken over from the environment `up` was started with.
-    pub environment_inherit: Vec<String>,
-    /// When an instance may take traffic.
-    pub readiness: Readiness,
-    /// How an instance is stopped.
-    pub stop: Stop,
-    /// What happens when one ends by itself.
-    pub restart: Restart,
-    /// Connections to its instances.
-    pub upstream: Upstream,
-    /// How a new release takes over.
-    pub rollout: Rollout,
-}
-
-/// `[service.NAME.readiness]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Readiness {
-    /// By what.
-    pub check: ReadinessCheck,
-    /// Between two checks of an instance that is already ready, and of one slow to start.
-    pub interval: Duration,
-    /// For one check.
-    pub timeout: Duration,
-    /// Successes in a row that make it ready.
-    pub rise: u32,
-    /// Failures in a row that make it unready.
-    pub fall: u32,
-    /// From spawn to ready; later is a failure.
-    pub startup_timeout: Duration,
-}
-
-/// What makes an instance ready.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReadinessCheck {
-    /// GET of that path answers 200 to 399.
-    Http(String),
-    /// Its port accepts a connection.
-    Tcp,
-    /// It sends READY=1 to `NOTIFY_SOCKET`.
-    Notify,
-}
-
-/// `[service.NAME.stop]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stop {
-    /// Sent to the main process.
-    pub signal: StopSignal,
-    /// For requests in flight, before the signal.
-    pub drain_timeout: Duration,
-    /// From the signal to the kill of the whole tree.
-    pub grace_period: Duration,
-}
-
-/// How a process is asked to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopSignal {
-    /// SIGTERM; on Windows the stop chain.
-    Graceful,
-    /// SIGINT.
-    Interrupt,
-    /// SIGQUIT.
-    Quit,
-    /// SIGHUP.
-    HangUp,
-    /// SIGUSR1.
-    User1,
-    /// SIGUSR2.
-    User2,
-    /// SIGKILL: no grace.
-    Kill,
-}
-
-/// `[service.NAME.restart]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restart {
-    /// When.
-    pub policy: RestartPolicy,
-    /// Before the first restart; doubles with each one.
-    pub delay: Duration,
-    /// The longest it becomes.
-    pub max_delay: Duration,
-    /// Ready for this long: the delay starts over.
-    pub reset_after: Duration,
-}
-
-/// Which ends lead to a restart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RestartPolicy {
-    /// Every end.
-    Always,
-    /// Any end but exit code 0.
-    OnFailure,
-    /// None.
-    Never,
-}
-
 /// `[service.NAME.upstream]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
@@ -226,6 +124,10 @@ pub struct Rollout {
     pub strategy: Strategy,
     /// How long the old release stays running for an instant way back.
     pub keep_warm: Duration,
+    /// Rolling: how many instances more than `instances` may run at once.
+    pub max_surge: u32,
+    /// Rolling: how many fewer than `instances` may be ready. Never 0 together with `max_surge`.
+    pub max_unavailable: u32,
 }
 
 /// How a new release takes over.
@@ -233,4 +135,9 @@ pub struct Rollout {
 pub enum Strategy {
     /// All new instances ready, then all traffic at once.
     BlueGreen,
+    /// Instance by instance, within `max_surge` and `max_unavailable`; both releases serve meanwhile.
+    Rolling,
+    /// The old release stops before the new one starts; requests are held meanwhile. For programs that cannot
+    /// run twice: a fixed port, or exclusive by declaration.
+    Recreate,
 }

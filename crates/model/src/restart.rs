@@ -62,6 +62,10 @@ mod tests {
             delay: Duration::from_secs(1),
             max_delay: Duration::from_secs(60),
             reset_after: Duration::from_secs(60),
+            success_codes: Vec::new(),
+            restart_codes: Vec::new(),
+            stop_codes: Vec::new(),
+            unready_after: Duration::ZERO,
         }
     }
 

@@ -248,6 +248,7 @@ mod tests {
             connect_timeout_ms: 1_000,
             response_timeout_ms: 1_000,
             idle_reuse_ms: 1_000,
+            hold: None,
         };
         RouteTable { services: [("web".into(), service)].into(), ..RouteTable::default() }
     }

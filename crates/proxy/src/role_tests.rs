@@ -196,6 +196,7 @@ fn table(generation: u64, address: SocketAddr, state: EndpointState) -> RouteTab
         connect_timeout_ms: 1_000,
         response_timeout_ms: 1_000,
         idle_reuse_ms: 1_000,
+        hold: None,
     };
     RouteTable {
         generation,

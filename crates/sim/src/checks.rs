@@ -212,7 +212,9 @@ impl World {
         let id = &request.instance;
         let listed = self.routes().is_some_and(|table| {
             let endpoints = table.services.values().flat_map(|s| &s.releases).flat_map(|r| &r.endpoints);
-            endpoints.into_iter().any(|e| e.instance == id.to_string() && e.address.port() == request.port)
+            endpoints
+                .into_iter()
+                .any(|e| e.instance == id.to_string() && Some(e.address.port()) == request.port)
         });
         if !listed {
             self.violate(format!("{id} is spawned on a port that no table has"));

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use wire::manifest::{
     Manifest, Readiness, ReadinessCheck, Restart, RestartPolicy, Rollout, Service, Stop, StopSignal,
-    Strategy, Upstream,
 };
 use wire::sealed::Boot;
 
@@ -14,13 +13,11 @@ pub const STATE: &str = "/sim/state";
 
 /// A service with small numbers, so that much happens in little time.
 pub fn service(name: &str, version: &str) -> Service {
+    let program = format!("./{name}");
+    let bare = Service::bare(source(name, version), version, &[&program, "--listen", "127.0.0.1:${PORT}"]);
     Service {
-        release: source(name, version),
-        version: version.to_owned(),
-        command: vec![format!("./{name}"), "--listen".to_owned(), "127.0.0.1:${PORT}".to_owned()],
         instances: 2,
         environment: vec![("ZONE".to_owned(), "sim".to_owned())],
-        environment_inherit: Vec::new(),
         readiness: Readiness {
             check: ReadinessCheck::Http("/healthz".to_owned()),
             interval_ms: 1_000,
@@ -35,9 +32,10 @@ pub fn service(name: &str, version: &str) -> Service {
             delay_ms: 1_000,
             max_delay_ms: 8_000,
             reset_after_ms: 10_000,
+            ..bare.restart
         },
-        upstream: Upstream { connect_timeout_ms: 1_000, response_timeout_ms: 30_000, idle_reuse_ms: 2_000 },
-        rollout: Rollout { strategy: Strategy::BlueGreen, keep_warm_ms: 20_000 },
+        rollout: Rollout { keep_warm_ms: 20_000, ..bare.rollout },
+        ..bare
     }
 }
 

@@ -272,7 +272,7 @@ impl World {
                         self.known_holder = inventory.holder;
                     }
                     let notified = match event.as_ref() {
-                        Event::NotifiedReady { instance } => Some(instance.clone()),
+                        Event::Notified { instance, .. } => Some(instance.clone()),
                         _ => None,
                     };
                     self.tell_agent(*event);

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One instance to start, from the agent to the holder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// One process to start, from the agent to the holder: an instance, or a task beside one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpawnSpec {
-    /// Instance id.
+    /// Instance id, or a task's name: `INSTANCE~PURPOSE-NUMBER`.
     pub instance: String,
     /// The id as a path component, for the output files, the notify socket and the cgroup.
     pub file_name: String,
@@ -23,6 +23,21 @@ pub struct SpawnSpec {
     pub stop_signal: i32,
     /// From that signal to the kill.
     pub grace_ms: u64,
+    /// Name or number of the user it runs as; `None`: as the holder.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Name or number of its group, where that is not the user's own.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// File mode creation mask.
+    #[serde(default)]
+    pub umask: Option<u32>,
+    /// RLIMIT_NOFILE, soft and hard; `None`: what the first holder was started with.
+    #[serde(default)]
+    pub open_files: Option<u64>,
+    /// Bytes of memory for its cgroup.
+    #[serde(default)]
+    pub memory_max: Option<u64>,
 }
 
 /// The specification that `internal exec` reads from its memfd.
@@ -49,6 +64,15 @@ pub struct ExecSpec {
     pub cgroup_procs: Option<String>,
     /// RLIMIT_NOFILE to restore: soft and hard.
     pub open_files: Option<(u64, u64)>,
+    /// Name or number of the user to become, with all of its groups; `None` stays.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Name or number of the group to become, where that is not the user's own.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// File mode creation mask; `None` keeps it.
+    #[serde(default)]
+    pub umask: Option<u32>,
     /// Descriptor of the close-on-exec pipe on which an error is written.
     pub error_descriptor: i32,
 }

@@ -51,6 +51,8 @@ pub enum ExitStatus {
     Code(i32),
     /// By that signal.
     Signal(i32),
+    /// Killed by the kernel because memory ran out, its own limit or the machine's.
+    OutOfMemory,
     /// Nobody could tell; counts as a failure.
     Unknown,
 }
@@ -104,6 +106,13 @@ pub enum FromHolder {
         instance: String,
         /// What failed and why, for people.
         error: String,
+    },
+    /// The instance's main process is that one from now on, as `main-pid` asked.
+    MainPid {
+        /// Which.
+        instance: String,
+        /// Its main process.
+        pid: u32,
     },
     /// The main process of an instance ended. Repeated in the vault until `forget`.
     Exited {
@@ -194,6 +203,14 @@ pub enum ToHolder {
         instance: String,
         /// Number.
         signal: i32,
+    },
+    /// Another process of the instance's tree is its main process from now on; ignored if that is not in its
+    /// tree. An instance whose main process has ended, but that was not forgotten, runs again by this.
+    MainPid {
+        /// Which.
+        instance: String,
+        /// The process.
+        pid: u32,
     },
     /// Kill the whole tree of an instance.
     KillTree {

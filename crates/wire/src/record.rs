@@ -90,6 +90,56 @@ pub struct ServiceRecord {
     /// See `requests_before`.
     #[serde(default)]
     pub errors_before: u64,
+    /// How many instances `scale` asked for; `None`: as many as the manifest says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaled: Option<u32>,
+    /// `stop` was asked: nothing of it runs until `start`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
+    /// The operation that runs, or the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<OperationRecord>,
+}
+
+/// What an operator asked that is no rollout: it goes on in the next agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationRecord {
+    /// From the same counter as rollouts.
+    pub id: u64,
+    /// Which.
+    pub kind: OperationKind,
+    /// Who asked.
+    pub actor: String,
+    /// The client's key of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// Wall clock, for people.
+    pub started_at_ms: u64,
+    /// Restart and reload: instances still to do.
+    #[serde(default)]
+    pub remaining: Vec<String>,
+    /// `None` while it runs; then whether what was asked is true.
+    #[serde(default)]
+    pub succeeded: Option<bool>,
+    /// Why it failed, for people.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Operations that are no rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperationKind {
+    /// Every instance is replaced by a fresh one.
+    Restart,
+    /// Every instance reads its configuration again.
+    Reload,
+    /// Nothing of it runs.
+    Stop,
+    /// It runs again.
+    Start,
+    /// Another number of instances.
+    Scale,
 }
 
 /// A warm release.
@@ -226,6 +276,9 @@ pub struct Receipt {
     pub failed: u64,
     /// Held back while nothing could take them.
     pub held: u64,
+    /// Longest of these waits, in µs.
+    #[serde(default)]
+    pub longest_hold_us: u64,
     /// Longest wait inside Handover for a connection to an instance, in µs.
     pub longest_wait_us: u64,
     /// From the command to the last request on the old release, in ms.

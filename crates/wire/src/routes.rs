@@ -72,6 +72,18 @@ pub struct ServiceTraffic {
     pub response_timeout_ms: u64,
     /// Longest idle time after which a pooled connection is used again.
     pub idle_reuse_ms: u64,
+    /// While no endpoint serves, requests wait for the next table that has one; `None`: they are answered 503.
+    #[serde(default)]
+    pub hold: Option<Hold>,
+}
+
+/// How requests wait while a service cannot answer for a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Longest wait of one request; then 503 with Retry-After.
+    pub timeout_ms: u64,
+    /// Most requests that wait, over all threads of a proxy; more are answered 503 with Retry-After.
+    pub requests_max: u32,
 }
 
 /// One release of a service.

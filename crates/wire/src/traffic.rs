@@ -112,4 +112,11 @@ pub struct ReleaseCounters {
     pub in_flight: u64,
     /// Longest time since the last report that a request waited inside Handover for a connection to an instance, in µs.
     pub wait_us_max: u64,
+    /// Requests that waited because no endpoint served (`hold`), whatever became of them; in the entry of the
+    /// release that answered, or of the empty one.
+    #[serde(default)]
+    pub held: u64,
+    /// Longest such wait since the last report, in µs.
+    #[serde(default)]
+    pub hold_us_max: u64,
 }

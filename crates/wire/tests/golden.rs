@@ -14,19 +14,24 @@ use serde::de::DeserializeOwned;
 use wire::exec::{ExecSpec, SpawnSpec};
 use wire::link::{ExitStatus, FromHolder, Hello, StopLevel, ToHolder};
 use wire::manifest::{
-    Listener, Manifest, Readiness, ReadinessCheck, Restart, RestartPolicy, Rollout, Route, Service, Stop,
-    StopSignal, Strategy, Upstream,
+    Dependency, DependsUntil, Hook, Listener, Liveness, LivenessCheck, Manifest, Mode, Output, Readiness,
+    ReadinessCheck, Reload, ReloadBy, Restart, RestartPolicy, Rollout, Route, Service, Stop, StopSignal,
+    Strategy, Upstream,
 };
 use wire::record::{
-    Phase, Receipt, Record, ReleaseRecord, RolloutKind, RolloutRecord, ServiceRecord, Verdict, Warm,
+    OperationKind, OperationRecord, Phase, Receipt, Record, ReleaseRecord, RolloutKind, RolloutRecord,
+    ServiceRecord, Verdict, Warm,
 };
 use wire::routes::{
-    Endpoint, EndpointState, ListenerSettings, ProbeSettings, ReleaseTraffic, Route as TableRoute,
+    Endpoint, EndpointState, Hold, ListenerSettings, ProbeSettings, ReleaseTraffic, Route as TableRoute,
     RouteTable, ServiceTraffic,
 };
 use wire::sealed::Boot;
 use wire::traffic::{Counters, FromProxy, ReleaseCounters, ToProxy};
 use wire::vault::{ListenerUse, Process, ProcessRole, VaultItem};
+
+/// More former versions than samples are kept of.
+const FORMER_VERSIONS_MAX: u32 = 100;
 
 fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(name: &str, samples: &[T]) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.jsonl"));
@@ -40,6 +45,14 @@ fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(name: &str, sample
         written, golden,
         "{name}: what is written changed; the neighbouring version must still read it"
     );
+    for former in 1..FORMER_VERSIONS_MAX {
+        let Ok(lines) = std::fs::read_to_string(path.with_extension(format!("v{former}.jsonl"))) else {
+            break;
+        };
+        for line in lines.lines() {
+            serde_json::from_str::<T>(line).expect("what a former version wrote is read");
+        }
+    }
     for (line, sample) in golden.iter().zip(samples) {
         assert_eq!(&serde_json::from_str::<T>(line).unwrap(), sample);
         // A newer neighbour adds fields: they are ignored.
@@ -123,6 +136,11 @@ fn frames_from_the_holder_keep_their_form() {
 #[test]
 fn frames_to_the_holder_keep_their_form() {
     let spawn = SpawnSpec {
+        user: Some("www-data".into()),
+        group: Some("adm".into()),
+        umask: Some(0o027),
+        open_files: Some(65_536),
+        memory_max: Some(1 << 30),
         instance: "shop@1.4.1/0".into(),
         file_name: "shop@1.4.1.0".into(),
         program: "/srv/shop".into(),
@@ -161,6 +179,9 @@ fn frames_to_the_holder_keep_their_form() {
         &[
             ExecSpec::default(),
             ExecSpec {
+                user: Some("www-data".into()),
+                group: Some("adm".into()),
+                umask: Some(0o027),
                 program: "/srv/shop".into(),
                 arguments: vec!["-v".into()],
                 environment: vec![("A".into(), "b".into())],
@@ -208,6 +229,7 @@ fn table() -> RouteTable {
         ],
     };
     let service = ServiceTraffic {
+        hold: Some(Hold { timeout_ms: 30_000, requests_max: 1_000 }),
         releases: vec![release],
         probe: Some(probe),
         connect_timeout_ms: 2_000,
@@ -244,6 +266,8 @@ fn frames_between_agent_and_proxy_keep_their_form() {
         ],
     );
     let release = ReleaseCounters {
+        held: 3,
+        hold_us_max: 1_500_000,
         service: "shop".into(),
         release: "1.4.1".into(),
         requests: 10,
@@ -278,6 +302,29 @@ fn service() -> Service {
         instances: 2,
         environment: vec![("RUST_LOG".into(), "info".into())],
         environment_inherit: vec!["HTTP_PROXY".into()],
+        version_is_derived: true,
+        mode: Mode::Proxied,
+        port: Some(8_081),
+        environment_file: Some("/etc/shop.env".into()),
+        working_directory: Some("data".into()),
+        user: Some("www-data".into()),
+        group: Some("adm".into()),
+        umask: Some(0o027),
+        limits_open_files: Some(65_536),
+        limits_memory: Some(1 << 30),
+        liveness: Some(Liveness {
+            check: LivenessCheck::Watchdog,
+            interval_ms: 10_000,
+            timeout_ms: 2_000,
+            fall: 1,
+        }),
+        reload: Some(Reload { by: ReloadBy::Signal(StopSignal::HangUp), timeout_ms: 10_000 }),
+        hooks: BTreeMap::from([(
+            "before_start".into(),
+            Hook { command: vec!["./migrate".into()], timeout_ms: 60_000 },
+        )]),
+        depends_on: vec![Dependency { service: "db".into(), until: DependsUntil::Ready }],
+        output: Output { max_size: 10 << 20, max_age_ms: Some(86_400_000), files: 8 },
         readiness: Readiness {
             check: ReadinessCheck::Http("/healthz".into()),
             interval_ms: 1_000,
@@ -292,9 +339,18 @@ fn service() -> Service {
             delay_ms: 1_000,
             max_delay_ms: 60_000,
             reset_after_ms: 60_000,
+            success_codes: vec![143],
+            restart_codes: vec![75],
+            stop_codes: vec![64, 78],
+            unready_after_ms: 300_000,
         },
         upstream: Upstream { connect_timeout_ms: 2_000, response_timeout_ms: 60_000, idle_reuse_ms: 2_000 },
-        rollout: Rollout { strategy: Strategy::BlueGreen, keep_warm_ms: 600_000 },
+        rollout: Rollout {
+            strategy: Strategy::Rolling,
+            keep_warm_ms: 600_000,
+            max_surge: 1,
+            max_unavailable: 0,
+        },
     }
 }
 
@@ -355,6 +411,18 @@ fn record() -> Record {
         promoted: true,
     };
     let service = ServiceRecord {
+        scaled: Some(4),
+        stopped: true,
+        operation: Some(OperationRecord {
+            id: 12,
+            kind: OperationKind::Restart,
+            actor: "command line".into(),
+            operation: Some("0123abcd".into()),
+            started_at_ms: 1_764_000_000_000,
+            remaining: vec!["shop@1.4.1/1".into()],
+            succeeded: Some(false),
+            reason: Some("shop@1.4.1/2 was not ready within 1m".into()),
+        }),
         stable: Some("1.4.2".into()),
         warm: Some(Warm { release: "1.4.1".into(), left_ms: 599_000 }),
         releases: vec![release],

@@ -9,6 +9,7 @@ pub(super) fn ended(status: ExitStatus) -> Ended {
     match status {
         ExitStatus::Code(code) => Ended::Code(code),
         ExitStatus::Signal(number) => Ended::Signal(number),
+        ExitStatus::OutOfMemory => Ended::OutOfMemory,
         ExitStatus::Unknown => Ended::Unknown,
     }
 }

@@ -158,7 +158,16 @@ impl Controller {
             release_directory: directory,
             command: expanded.command,
             environment: expanded.environment,
-            port,
+            port: Some(port),
+            port_is_fixed: false,
+            watchdog: None,
+            ready_log: None,
+            environment_file: service.settings.environment_file.clone(),
+            working_directory: service.settings.working_directory.clone(),
+            account: service.settings.account.clone(),
+            umask: service.settings.umask,
+            limits: service.settings.limits,
+            output: service.settings.output.clone(),
             notify: service.settings.readiness.check == model::manifest::ReadinessCheck::Notify,
             stop: service.settings.stop.clone(),
         })
@@ -184,8 +193,8 @@ impl Controller {
                 // Noted and dropped before: the holder repeats it until it is told so.
                 None => self.pending.push(FleetRequest::Forget { instance }),
             },
-            Event::NotifiedReady { instance } => {
-                if let Some(slot) = self.slot(&instance) {
+            Event::Notified { instance, said } => {
+                if let Some(slot) = self.slot(&instance).filter(|_| said.ready) {
                     slot.machine.handle_notified_ready(now);
                 }
             }

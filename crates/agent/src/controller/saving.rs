@@ -122,6 +122,9 @@ impl Controller {
             last_rollout: service.last_rollout.clone(),
             requests_before: service.before.requests,
             errors_before: service.before.errors,
+            scaled: None,
+            stopped: false,
+            operation: None,
         }
     }
 }

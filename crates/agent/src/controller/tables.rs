@@ -263,6 +263,7 @@ fn traffic(service: &Service) -> ServiceTraffic {
         connect_timeout_ms: millis(settings.upstream.connect_timeout),
         response_timeout_ms: millis(settings.upstream.response_timeout),
         idle_reuse_ms: millis(settings.upstream.idle_reuse),
+        hold: None,
     }
 }
 
@@ -283,7 +284,10 @@ fn probe(service: &Service) -> Option<ProbeSettings> {
     let http_path = match &readiness.check {
         ReadinessCheck::Http(path) => Some(path.clone()),
         ReadinessCheck::Tcp => None,
-        ReadinessCheck::Notify => return None,
+        ReadinessCheck::Notify
+        | ReadinessCheck::Log(_)
+        | ReadinessCheck::Command(_)
+        | ReadinessCheck::AliveFor(_) => return None,
     };
     Some(ProbeSettings {
         http_path,

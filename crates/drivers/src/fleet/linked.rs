@@ -115,6 +115,11 @@ impl Task {
                     self.exited(instance, status);
                 }
             }
+            FromHolder::MainPid { instance, pid } => {
+                if let Some(instance) = known(&instance) {
+                    self.tell(Event::MainPid { instance, pid }).await;
+                }
+            }
             FromHolder::Bound { name, address } => {
                 self.fallbacks.retain(|fallback| fallback.name != name);
                 self.tell(Event::Bound { name, address }).await;
@@ -291,6 +296,11 @@ impl Task {
                 if fall_back_to_any_port { self.bind_or_any(bind).await } else { self.send(&bind) }
             }
             FleetRequest::Spawn(request) => self.spawn(&request).await,
+            FleetRequest::Unbind { name } => self.send(&ToHolder::Unbind { name }),
+            FleetRequest::MainPid { instance, pid } => {
+                self.send(&ToHolder::MainPid { instance: instance.to_string(), pid });
+            }
+            FleetRequest::Check(_) | FleetRequest::Run(_) | FleetRequest::Cancel { .. } => {}
             FleetRequest::Signal { instance, signal } => {
                 let signal = spec::signal_number(signal);
                 self.send(&ToHolder::Signal { instance: instance.to_string(), signal });
@@ -330,13 +340,15 @@ impl Task {
     async fn spawn(&mut self, request: &SpawnRequest) {
         let instance = request.instance.clone();
         // On any address: who listens on one of them would get in the way of a service that wants all.
-        if request.port != 0 && TcpListener::bind((Ipv4Addr::UNSPECIFIED, request.port)).is_err() {
-            return self.tell(Event::PortTaken { instance, port: request.port }).await;
+        if let Some(port) = request.port
+            && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_err()
+        {
+            return self.tell(Event::PortTaken { instance, port }).await;
         }
         match spec::build(request, &self.ground) {
             Ok(spec) => {
                 self.track(instance.clone());
-                self.starting.watch(instance, (request.port != 0).then_some(request.port));
+                self.starting.watch(instance, request.port);
                 self.send(&ToHolder::Spawn(Box::new(spec)));
             }
             Err(error) => self.tell(Event::SpawnFailed { instance, error }).await,

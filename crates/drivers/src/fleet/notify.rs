@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use agent::world::Event;
+use agent::world::{Event, Notified};
 use host::Descriptor;
 use host::notify::NotifySocket;
 use model::id::InstanceId;
@@ -30,7 +30,12 @@ impl Readers {
             while let Ok(datagram) = socket.recv().await {
                 if says_ready(&datagram) {
                     starting.forget(&instance);
-                    let _ = events.send(Event::NotifiedReady { instance: instance.clone() }).await;
+                    let _ = events
+                        .send(Event::Notified {
+                            instance: instance.clone(),
+                            said: Notified { ready: true, ..Notified::default() },
+                        })
+                        .await;
                 }
             }
         });

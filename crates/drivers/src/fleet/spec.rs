@@ -59,6 +59,11 @@ pub(crate) fn build(request: &SpawnRequest, ground: &Ground) -> Result<SpawnSpec
         notify: request.notify,
         stop_signal: signal_number(request.stop.signal),
         grace_ms: wire::manifest::millis(request.stop.grace_period),
+        user: request.account.as_ref().map(|account| account.user.clone()),
+        group: request.account.as_ref().and_then(|account| account.group.clone()),
+        umask: request.umask,
+        open_files: request.limits.open_files,
+        memory_max: request.limits.memory,
     })
 }
 
@@ -101,6 +106,7 @@ pub(crate) fn signal_number(signal: StopSignal) -> i32 {
         StopSignal::HangUp => process::HUP,
         StopSignal::User1 => process::USR1,
         StopSignal::User2 => process::USR2,
+        StopSignal::Abort => process::ABRT,
         StopSignal::Kill => process::KILL,
     }
 }
@@ -119,7 +125,16 @@ mod tests {
             release_directory: release.to_owned(),
             command: command.iter().map(ToString::to_string).collect(),
             environment: vec![("PORT".into(), "20000".into()), ("SELF".into(), "${HANDOVER}!".into())],
-            port: 20_000,
+            port: Some(20_000),
+            port_is_fixed: false,
+            watchdog: None,
+            ready_log: None,
+            environment_file: None,
+            working_directory: None,
+            account: None,
+            umask: None,
+            limits: model::manifest::Limits::default(),
+            output: model::manifest::Output::default(),
             notify: false,
             stop: Stop {
                 signal: StopSignal::Interrupt,

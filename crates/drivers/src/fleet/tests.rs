@@ -134,8 +134,17 @@ impl Scene {
             release_directory: self.folder.path().to_owned(),
             command: vec!["/bin/sh".into(), "-c".into(), "true".into()],
             environment: Vec::new(),
-            port,
+            port: (port != 0).then_some(port),
+            port_is_fixed: false,
             notify: true,
+            watchdog: None,
+            ready_log: None,
+            environment_file: None,
+            working_directory: None,
+            account: None,
+            umask: None,
+            limits: model::manifest::Limits::default(),
+            output: model::manifest::Output::default(),
             stop: Stop {
                 signal: StopSignal::Graceful,
                 drain_timeout: Duration::ZERO,
@@ -315,7 +324,13 @@ fn ready_on_a_notify_socket_is_heard() {
         host::notify::send(&path, "STATUS=warming").unwrap();
         host::notify::send(&path, "READY=1").unwrap();
         scene.holder.say(&FromHolder::Deposit { items: vec![item] }, vec![socket]);
-        assert_eq!(scene.event().await, Event::NotifiedReady { instance: "shop@1/0".parse().unwrap() });
+        assert_eq!(
+            scene.event().await,
+            Event::Notified {
+                instance: "shop@1/0".parse().unwrap(),
+                said: agent::world::Notified { ready: true, ..Default::default() },
+            }
+        );
     });
 }
 

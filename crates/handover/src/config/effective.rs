@@ -146,11 +146,15 @@ fn service(name: &str, held: &checked::Service, raw: &raw::Service, sections: &m
         text("least-requests"),
         algorithm,
     ));
-    let Strategy::BlueGreen = held.rollout.strategy;
+    let strategy = match held.rollout.strategy {
+        Strategy::BlueGreen => "blue-green",
+        Strategy::Rolling => "rolling",
+        Strategy::Recreate => "recreate",
+    };
     let given = raw.rollout.get();
     sections.push(
         Section::new(format!("[service.{name}.rollout]"))
-            .with("strategy", text("blue-green"), given.map(|g| &g.strategy))
+            .with("strategy", text(strategy), given.map(|g| &g.strategy))
             .with("keep_warm", text(show_duration(held.rollout.keep_warm)), given.map(|g| &g.keep_warm)),
     );
 }
@@ -161,6 +165,7 @@ fn readiness(name: &str, held: &checked::Readiness, given: Option<&raw::Readines
         ReadinessCheck::Http(path) => section.with("http", text(path), given.map(|g| &g.http)),
         ReadinessCheck::Tcp => section.with("tcp", "true", given.map(|g| &g.tcp)),
         ReadinessCheck::Notify => section.with("notify", "true", given.map(|g| &g.notify)),
+        ReadinessCheck::Log(_) | ReadinessCheck::Command(_) | ReadinessCheck::AliveFor(_) => section,
     };
     section
         .with("interval", text(show_duration(held.interval)), given.map(|g| &g.interval))
@@ -189,6 +194,7 @@ fn signal(signal: StopSignal) -> &'static str {
         StopSignal::HangUp => "SIGHUP",
         StopSignal::User1 => "SIGUSR1",
         StopSignal::User2 => "SIGUSR2",
+        StopSignal::Abort => "SIGABRT",
         StopSignal::Kill => "SIGKILL",
     }
 }

@@ -151,6 +151,7 @@ impl World {
             notify: true,
             stop_signal: process::TERM,
             grace_ms: 300,
+            ..SpawnSpec::default()
         }))
     }
 

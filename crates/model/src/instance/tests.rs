@@ -19,6 +19,10 @@ fn settings(check: ReadinessCheck) -> Settings {
             delay: second,
             max_delay: second * 4,
             reset_after: second * 10,
+            success_codes: Vec::new(),
+            restart_codes: Vec::new(),
+            stop_codes: Vec::new(),
+            unready_after: Duration::ZERO,
         },
     }
 }

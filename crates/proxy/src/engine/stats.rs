@@ -63,6 +63,8 @@ impl ReleaseStats {
             lost_on_reuse: self.lost_on_reuse.get(),
             in_flight: self.in_flight.get(),
             wait_us_max: self.wait_us_max.take(),
+            held: 0,
+            hold_us_max: 0,
         }
     }
 }

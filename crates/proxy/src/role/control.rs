@@ -267,6 +267,7 @@ impl Control {
             | FromHolder::Spawned { .. }
             | FromHolder::SpawnFailed { .. }
             | FromHolder::Exited { .. }
+            | FromHolder::MainPid { .. }
             | FromHolder::Bound { .. }
             | FromHolder::BindFailed { .. }
             | FromHolder::PeerGone { .. }

@@ -272,6 +272,7 @@ pub(crate) fn table(addresses: &[SocketAddr]) -> RouteTable {
         .map(|(name, address)| (&**name, *address, EndpointState::Serving))
         .collect();
     let service = ServiceTraffic {
+        hold: None,
         releases: vec![release("1", 10_000, &endpoints)],
         probe: None,
         connect_timeout_ms: 1_000,

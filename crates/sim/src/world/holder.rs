@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use agent::world::{Event, FleetRequest, SpawnRequest};
+use agent::world::{Event, FleetRequest, Notified, SpawnRequest};
 use model::id::InstanceId;
 use model::manifest::StopSignal;
 use model::time::Instant;
@@ -111,6 +111,11 @@ impl World {
         match request {
             FleetRequest::Bind { name, address, .. } => self.tell(Event::Bound { name, address }),
             FleetRequest::Spawn(request) => self.spawn(&request),
+            FleetRequest::Unbind { .. }
+            | FleetRequest::MainPid { .. }
+            | FleetRequest::Check(_)
+            | FleetRequest::Run(_)
+            | FleetRequest::Cancel { .. } => {}
             FleetRequest::Signal { instance, signal } => self.signal(&instance, signal),
             FleetRequest::KillTree { instance } => {
                 if let Some(process) = self.holder.running.get(&instance) {
@@ -160,15 +165,17 @@ impl World {
             return;
         }
         let foreign = !self.calm && self.choices.below(20) == 0;
-        if self.holder.on_port(request.port).is_some() || foreign {
-            self.tell(Event::PortTaken { instance, port: request.port });
+        if let Some(port) = request.port
+            && (self.holder.on_port(port).is_some() || foreign)
+        {
+            self.tell(Event::PortTaken { instance, port });
             return;
         }
         let pid = self.pid();
         let process = Process {
             id: instance.clone(),
             pid,
-            port: request.port,
+            port: request.port.unwrap_or(0),
             started: self.now,
             behaviour: behaviour.clone(),
             signalled: false,
@@ -231,7 +238,8 @@ impl World {
         let unread = self.holder.running.values().filter(|process| process.unread);
         let unread: Vec<InstanceId> = unread.map(|process| process.id.clone()).collect();
         for instance in unread {
-            let event = Box::new(Event::NotifiedReady { instance });
+            let event =
+                Box::new(Event::Notified { instance, said: Notified { ready: true, ..Notified::default() } });
             self.send(Link::FromHolder(life), Happening::ToAgent(life, event));
         }
     }

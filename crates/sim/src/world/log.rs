@@ -28,7 +28,7 @@ impl World {
     pub(super) fn log_asked(&mut self, asked: &Asked) {
         match asked {
             Asked::Fleet(FleetRequest::Spawn(request)) => {
-                self.note(&format!("  spawn {} on port {}", request.instance, request.port));
+                self.note(&format!("  spawn {} on port {}", request.instance, request.port.unwrap_or(0)));
             }
             Asked::Fleet(FleetRequest::Signal { instance, signal }) => {
                 self.note(&format!("  signal {instance}: {signal:?}"));
@@ -37,7 +37,16 @@ impl World {
                 self.note(&format!("  kill the tree of {instance}"))
             }
             Asked::Fleet(FleetRequest::Stopped) => self.note("  stopped"),
-            Asked::Fleet(FleetRequest::Bind { .. } | FleetRequest::Forget { .. }) | Asked::Report(_) => {}
+            Asked::Fleet(
+                FleetRequest::Bind { .. }
+                | FleetRequest::Unbind { .. }
+                | FleetRequest::MainPid { .. }
+                | FleetRequest::Check(_)
+                | FleetRequest::Run(_)
+                | FleetRequest::Cancel { .. }
+                | FleetRequest::Forget { .. },
+            )
+            | Asked::Report(_) => {}
             Asked::Table(table) => self.note(&format!("  table {}", table_text(table))),
             Asked::Drain(deadline) => self.note(&format!("  proxies drain within {deadline:?}")),
             Asked::Prepare(request) => {

@@ -61,7 +61,22 @@ impl Checks<'_> {
             stop: stop(raw.stop.get()),
             restart,
             upstream: self.upstream(&format!("{key}.upstream"), raw.upstream.get()),
+            version_is_derived: false,
+            mode: model::manifest::Mode::Proxied,
+            port: None,
+            environment_file: None,
+            working_directory: None,
+            account: None,
+            umask: None,
+            limits: model::manifest::Limits::default(),
+            liveness: None,
+            reload: None,
+            hooks: model::manifest::Hooks::default(),
+            depends_on: Vec::new(),
+            output: model::manifest::Output::default(),
             rollout: Rollout {
+                max_surge: 1,
+                max_unavailable: 0,
                 strategy: Strategy::BlueGreen,
                 keep_warm: raw
                     .rollout
@@ -336,6 +351,10 @@ impl Checks<'_> {
             delay,
             max_delay,
             reset_after: or(&raw.reset_after, default::RESTART_RESET_AFTER),
+            success_codes: Vec::new(),
+            restart_codes: Vec::new(),
+            stop_codes: Vec::new(),
+            unready_after: Duration::from_secs(300),
         }
     }
 
