@@ -9,13 +9,15 @@ use std::process::Command;
 use crate::shell;
 
 /// Program that must be there, and the Debian package that brings it.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("nginx", "nginx"),
     ("haproxy", "haproxy"),
     ("h2load", "nghttp2-client"),
     ("wrk", "wrk"),
     ("curl", "curl"),
     ("python3", "python3"),
+    ("go", "golang-go"),
+    ("node", "nodejs"),
     ("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64"),
 ];
 /// Whom Debian's package scripts ask whether they may start a service.

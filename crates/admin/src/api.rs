@@ -4,10 +4,22 @@
 //! know, so the neighbouring version of the command line can talk to this agent. Nothing here holds values of
 //! environment variables or manifest text.
 
+mod look;
+mod operate;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use look::{
+    ENTRIES_DEFAULT, ENTRIES_MAX, EventPage, EventReport, EventsQuery, HistoryPage, HistoryQuery,
+    HistoryReport, LINES_DEFAULT, LINES_MAX, LogLine, LogPage, LogsQuery,
+};
+pub use operate::{
+    ApplyPlan, ApplyReport, Begun, ChangeReport, DeployPlan, Effect, ManifestBody, ManifestReport, Operate,
+    OperateBody, OperationAccepted, OperationKind, OperationProgress, OperationReport, ScaleBody,
+};
 
 /// Version of the status JSON.
 pub const SCHEMA: u32 = 1;
@@ -15,7 +27,7 @@ pub const SCHEMA: u32 = 1;
 pub const PROGRESS_WAIT_MS_MAX: u64 = 10_000;
 
 /// `GET /v1/status`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatusReport {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -52,6 +64,10 @@ impl StatusReport {
     pub fn without_private_parts(mut self) -> Self {
         self.warnings.clear();
         for service in self.services.values_mut() {
+            service.waiting_on = None;
+            if let Some(operation) = &mut service.operation {
+                operation.waiting_on = None;
+            }
             for rollout in service.rollout.iter_mut().chain(&mut service.last_rollout) {
                 rollout.output.clear();
                 rollout.reason = None;
@@ -123,7 +139,7 @@ pub struct ListenerReport {
 }
 
 /// One service.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServiceReport {
     /// The promoted release; `null` before the first promotion.
     pub stable: Option<String>,
@@ -141,6 +157,30 @@ pub struct ServiceReport {
     pub requests_total: Option<u64>,
     /// Of these answered 5xx.
     pub errors_total: Option<u64>,
+    /// Requests that are being answered now.
+    #[serde(default)]
+    pub in_flight: Option<u64>,
+    /// How many instances of the stable release there should be.
+    #[serde(default)]
+    pub instances_wanted: Option<u32>,
+    /// A person has stopped it.
+    #[serde(default)]
+    pub stopped: bool,
+    /// It is not in the manifest any more, and gone once nothing of it runs.
+    #[serde(default)]
+    pub removed: bool,
+    /// `blue-green`, `rolling` or `recreate`.
+    #[serde(default)]
+    pub strategy: Option<String>,
+    /// `proxied` or `worker`.
+    #[serde(default)]
+    pub mode: Option<String>,
+    /// The operation that runs.
+    #[serde(default)]
+    pub operation: Option<OperationReport>,
+    /// Why nothing of it is started yet, one sentence.
+    #[serde(default)]
+    pub waiting_on: Option<String>,
 }
 
 /// A warm release.
@@ -283,6 +323,8 @@ pub struct Receipt {
     pub failed: u64,
     /// Held back while nothing could take them.
     pub held: u64,
+    /// Longest of these waits, in µs.
+    pub longest_hold_us: u64,
     /// Longest wait inside Handover for a connection to an instance, in µs.
     pub longest_wait_us: u64,
     /// From the command to the last request on the old release.
@@ -292,7 +334,7 @@ pub struct Receipt {
 }
 
 /// One instance.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct InstanceReport {
     /// `service@version/number`: a slot that stays through restarts.
     pub id: String,
@@ -309,15 +351,27 @@ pub struct InstanceReport {
     /// Why it is in that state, where there is more to say.
     #[serde(default)]
     pub detail: Option<String>,
+    /// In `backoff`: until its next start.
+    #[serde(default)]
+    pub next_start_in_ms: Option<u64>,
+    /// How often in a row it ended by itself without having been ready for long.
+    #[serde(default)]
+    pub ends_in_a_row: u32,
+    /// Of one processor, since it was asked before; `null` where it was not, or the system does not say.
+    #[serde(default)]
+    pub cpu_percent: Option<f64>,
+    /// Of its whole tree; `null` where the system does not say.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
 }
 
 /// `POST /v1/services/{name}/deploy`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeployBody {
-    /// Absolute path of a directory on the agent's machine.
+    /// Absolute path of a directory, an archive or an executable on the agent's machine.
     pub source: String,
-    /// Absent: the directory's name.
+    /// Absent: the source's name and the beginning of a hash of its content.
     #[serde(default)]
     pub version: Option<String>,
     /// End a running rollout first.

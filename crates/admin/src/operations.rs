@@ -6,7 +6,11 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::api::{Accepted, DeployBody, DownAccepted, DownBody, Progress, RollbackBody, StatusReport};
+use crate::api::{
+    Accepted, ApplyPlan, ApplyReport, DeployBody, DeployPlan, DownAccepted, DownBody, EventPage, EventsQuery,
+    HistoryPage, HistoryQuery, HistoryReport, LogPage, LogsQuery, ManifestBody, ManifestReport, Operate,
+    OperateBody, OperationAccepted, OperationProgress, Progress, RollbackBody, StatusReport,
+};
 
 /// Answer of an operation, when it comes.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refused>> + Send + 'a>>;
@@ -24,6 +28,36 @@ pub trait Operations: Send + Sync + 'static {
 
     /// Where a rollout stands, with its lines after sequence `after` (0: all), at once.
     fn progress(&self, service: &str, rollout: u64, after: u64) -> Answer<'_, Progress>;
+
+    /// Begins an operation; `body.actor` is set.
+    fn operate(&self, service: &str, what: Operate, body: OperateBody) -> Answer<'_, OperationAccepted>;
+
+    /// Where an operation stands, with its lines after sequence `after` (0: all), at once.
+    fn operation(&self, id: u64, after: u64) -> Answer<'_, OperationProgress>;
+
+    /// What [`apply`](Self::apply) would do.
+    fn plan(&self, body: ManifestBody) -> Answer<'_, ApplyPlan>;
+
+    /// Makes a manifest true; answers when that has begun. `body.actor` is set.
+    fn apply(&self, body: ManifestBody) -> Answer<'_, ApplyReport>;
+
+    /// What [`deploy`](Self::deploy) would do; `body.source` is absolute.
+    fn plan_deploy(&self, service: &str, body: DeployBody) -> Answer<'_, DeployPlan>;
+
+    /// Which file the manifest last applied came from.
+    fn manifest(&self) -> Answer<'_, ManifestReport>;
+
+    /// Rollouts and operations that have ended, at most `query.limit` of them (set).
+    fn history(&self, query: HistoryQuery) -> Answer<'_, HistoryPage>;
+
+    /// One rollout that has ended.
+    fn history_of(&self, rollout: u64) -> Answer<'_, HistoryReport>;
+
+    /// Changes, at most `query.limit` of them (set), at once.
+    fn events(&self, query: EventsQuery) -> Answer<'_, EventPage>;
+
+    /// What services printed, at most `query.lines` lines (set), at once.
+    fn logs(&self, query: LogsQuery) -> Answer<'_, LogPage>;
 
     /// Stops everything; answers when that has begun.
     fn down(&self, body: DownBody) -> Answer<'_, DownAccepted>;

@@ -1,20 +1,19 @@
 //! The API's paths: read the request within limits, ask [`Operations`](crate::Operations), answer.
 
+mod look;
+mod operate;
+mod read;
+
 use std::future::Future;
-use std::path::Path as FilePath;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Extension, FromRequest, Path, RawQuery, Request, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Extension, Path, RawQuery, Request, State};
+use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::access::Rights;
@@ -22,17 +21,14 @@ use crate::api::{DeployBody, DownBody, PROGRESS_WAIT_MS_MAX, Progress, RollbackB
 use crate::operations::{Refused, RefusedKind};
 use crate::server::{Front, Server};
 use crate::{metrics, reply};
+use read::{Json, Labels};
 
-/// Largest request body.
-pub(crate) const BODY_BYTES_MAX: usize = 64 << 10;
-/// For a whole request body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the agent to answer; it answers at once unless something is wrong with it.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same where a version is made of a release's whole content first.
+const DEPLOY_TIMEOUT: Duration = Duration::from_secs(300);
 /// How often a waiting follower's rollout is looked at.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
-/// Longest actor or operation key.
-const LABEL_BYTES_MAX: usize = 128;
 
 pub(crate) fn router(server: Server, front: Front) -> Router {
     Router::new()
@@ -40,8 +36,22 @@ pub(crate) fn router(server: Server, front: Front) -> Router {
         .route("/metrics", get(serve_metrics))
         .route("/v1/status", get(status))
         .route("/v1/services/{service}/deploy", post(deploy))
+        .route("/v1/services/{service}/plan", post(operate::plan_deploy))
         .route("/v1/services/{service}/rollback", post(rollback))
+        .route("/v1/services/{service}/restart", post(operate::restart))
+        .route("/v1/services/{service}/reload", post(operate::reload))
+        .route("/v1/services/{service}/stop", post(operate::stop))
+        .route("/v1/services/{service}/start", post(operate::start))
+        .route("/v1/services/{service}/scale", post(operate::scale))
         .route("/v1/services/{service}/rollouts/{rollout}", get(progress))
+        .route("/v1/operations/{operation}", get(operate::progress))
+        .route("/v1/plan", post(operate::plan))
+        .route("/v1/apply", post(operate::apply))
+        .route("/v1/manifest", get(manifest))
+        .route("/v1/history", get(look::history))
+        .route("/v1/history/{rollout}", get(look::history_of))
+        .route("/v1/events", get(look::events))
+        .route("/v1/logs", get(look::logs))
         .route("/v1/down", post(down))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -101,28 +111,22 @@ async fn deploy(
 ) -> Response {
     let Ok(Path(service)) = path else { return not_found().await };
     if rights != Rights::Local {
-        return reply::error(
-            StatusCode::FORBIDDEN,
-            "a release by path is taken over the local socket only: over TCP anyone with the token could run any \
-             directory of this machine",
-            Some("run `handover deploy` on this machine, as the user that runs Handover"),
-        );
+        return operate::local_only("a release by path");
     }
-    if !FilePath::new(&body.source).is_absolute() {
-        let message = format!("`source` must be an absolute path of a directory, not `{}`", body.source);
-        return reply::refused(Refused::new(RefusedKind::Invalid, message));
+    if let Err(refused) = operate::source_is_absolute(&body) {
+        return reply::refused(refused);
     }
-    let (actor, key) = match labels(body.actor.take(), body.operation.clone()) {
+    let labels = match Labels::read(body.actor.take(), body.operation.clone()) {
         Ok(labels) => labels,
         Err(refused) => return reply::refused(refused),
     };
-    body.actor = Some(actor);
+    body.actor = Some(labels.actor);
     let what = format!("deploy {} {} of {service}", body.version.as_deref().unwrap_or("-"), body.source);
     let work = async move {
         let start = async { server.operations.deploy(&service, body).await };
-        server.once(key, what, start).await
+        server.once(labels.key, what, start).await
     };
-    accepted(work).await
+    accepted(in_time_of(DEPLOY_TIMEOUT, detached(work))).await
 }
 
 async fn rollback(
@@ -131,25 +135,33 @@ async fn rollback(
     Json(mut body): Json<RollbackBody>,
 ) -> Response {
     let Ok(Path(service)) = path else { return not_found().await };
-    let (actor, key) = match labels(body.actor.take(), body.operation.clone()) {
+    let labels = match Labels::read(body.actor.take(), body.operation.clone()) {
         Ok(labels) => labels,
         Err(refused) => return reply::refused(refused),
     };
-    body.actor = Some(actor);
+    body.actor = Some(labels.actor);
     let what = format!("rollback of {service}");
     let work = async move {
         let start = async { server.operations.rollback(&service, body).await };
-        server.once(key, what, start).await
+        server.once(labels.key, what, start).await
     };
-    accepted(work).await
+    accepted(in_time(detached(work))).await
 }
 
 async fn down(State(server): State<Server>, Json(mut body): Json<DownBody>) -> Response {
-    match labels(body.actor.take(), None) {
-        Ok((actor, _)) => body.actor = Some(actor),
+    match Labels::read(body.actor.take(), None) {
+        Ok(labels) => body.actor = Some(labels.actor),
         Err(refused) => return reply::refused(refused),
     }
-    accepted(async move { server.operations.down(body).await }).await
+    let work = async move { server.operations.down(body).await };
+    accepted(in_time(detached(work))).await
+}
+
+async fn manifest(State(server): State<Server>) -> Response {
+    match in_time(server.operations.manifest()).await {
+        Ok(manifest) => reply::json(StatusCode::OK, &manifest),
+        Err(refused) => reply::refused(refused),
+    }
 }
 
 async fn progress(
@@ -224,18 +236,17 @@ async fn wait_for_news(
 }
 
 /// Carries an operation out to its end even if the client goes away, or its answer would be lost with it.
-async fn accepted<T>(work: impl Future<Output = Result<T, Refused>> + Send + 'static) -> Response
-where
-    T: serde::Serialize + Send + 'static,
-{
-    let task = tokio::spawn(work);
-    let answer = in_time(async move {
-        task.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "admin: an operation panicked");
-            Err(Refused::new(RefusedKind::Unavailable, "the agent failed while it answered")
-                .with_hint("look at handover.log"))
-        })
-    });
+async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Refused>> + Send + 'static,
+) -> Result<T, Refused> {
+    tokio::spawn(work).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "admin: an operation panicked");
+        Err(Refused::new(RefusedKind::Unavailable, "the agent failed while it answered")
+            .with_hint("look at handover.log"))
+    })
+}
+
+async fn accepted<T: serde::Serialize>(answer: impl Future<Output = Result<T, Refused>>) -> Response {
     match answer.await {
         Ok(accepted) => reply::json(StatusCode::ACCEPTED, &accepted),
         Err(refused) => reply::refused(refused),
@@ -243,78 +254,16 @@ where
 }
 
 async fn in_time<T>(answer: impl Future<Output = Result<T, Refused>>) -> Result<T, Refused> {
-    tokio::time::timeout(OPERATION_TIMEOUT, answer).await.unwrap_or_else(|_elapsed| {
-        let message = format!("the agent did not answer within {} s", OPERATION_TIMEOUT.as_secs());
+    in_time_of(OPERATION_TIMEOUT, answer).await
+}
+
+async fn in_time_of<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, Refused>>,
+) -> Result<T, Refused> {
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_elapsed| {
+        let message = format!("the agent did not answer within {} s", limit.as_secs());
         Err(Refused::new(RefusedKind::Unavailable, message)
             .with_hint("ask `handover status` before you repeat it"))
     })
-}
-
-/// Actor and operation key, within limits and without characters that could forge lines of a log.
-fn labels(actor: Option<String>, key: Option<String>) -> Result<(String, Option<String>), Refused> {
-    let actor = actor.filter(|actor| !actor.is_empty()).unwrap_or_else(|| "api".to_owned());
-    for (name, text) in [("actor", Some(&actor)), ("operation", key.as_ref())] {
-        let Some(text) = text else { continue };
-        if text.is_empty() || text.len() > LABEL_BYTES_MAX || text.chars().any(char::is_control) {
-            let message =
-                format!("`{name}` must have 1 to {LABEL_BYTES_MAX} bytes and no control characters");
-            return Err(Refused::new(RefusedKind::Invalid, message));
-        }
-    }
-    Ok((actor, key))
-}
-
-/// A JSON body within the limits; an empty one counts as `{}`.
-struct Json<T>(T);
-
-impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
-    type Rejection = Response;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
-        let (head, body) = request.into_parts();
-        if !is_json(&head.headers) {
-            return Err(reply::error(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "the body must be JSON",
-                Some("send `Content-Type: application/json`"),
-            ));
-        }
-        let bytes = read(&head.headers, body).await?;
-        let bytes = if bytes.is_empty() { b"{}" } else { bytes.as_slice() };
-        match serde_json::from_slice(bytes) {
-            Ok(body) => Ok(Self(body)),
-            Err(error) => Err(reply::error(
-                StatusCode::BAD_REQUEST,
-                format!("the body is not as expected: {error}"),
-                None,
-            )),
-        }
-    }
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
-    let essence = value.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json")
-}
-
-async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Response> {
-    let too_large = || {
-        let message = format!("the body is over the limit of {BODY_BYTES_MAX} bytes");
-        reply::error(StatusCode::PAYLOAD_TOO_LARGE, message, None)
-    };
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > BODY_BYTES_MAX) {
-        return Err(too_large());
-    }
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes().into()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => {
-            Err(reply::error(StatusCode::BAD_REQUEST, format!("the body broke off: {error}"), None))
-        }
-        Err(_elapsed) => {
-            Err(reply::error(StatusCode::REQUEST_TIMEOUT, "the body did not come in time", None))
-        }
-    }
 }

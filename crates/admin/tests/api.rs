@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use admin::api::{
-    Accepted, DeployBody, DownAccepted, DownBody, DownLevel, InstanceReport, Phase, Progress, ProgressLine,
-    RollbackBody, RolloutReport, ServiceReport, StatusReport,
+    Accepted, ApplyPlan, ApplyReport, DeployBody, DeployPlan, DownAccepted, DownBody, DownLevel, EventPage,
+    EventReport, EventsQuery, HistoryPage, HistoryQuery, HistoryReport, InstanceReport, LogLine, LogPage,
+    LogsQuery, ManifestBody, ManifestReport, Operate, OperateBody, OperationAccepted, OperationProgress,
+    Phase, Progress, ProgressLine, RollbackBody, RolloutReport, ServiceReport, StatusReport,
 };
 use admin::{Accept, Answer, Front, Operations, Refused, RefusedKind, Server, TcpAccess, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
@@ -25,6 +27,14 @@ struct FakeAgent {
     actors: Mutex<Vec<String>>,
     rollouts: AtomicU64,
     progress: Mutex<Progress>,
+    operated: Mutex<Vec<(String, Operate, OperateBody)>>,
+    applied: AtomicU64,
+    events: Mutex<Vec<EventReport>>,
+    log_queries: Mutex<Vec<LogsQuery>>,
+}
+
+fn now<T: Send + 'static>(answer: T) -> Answer<'static, T> {
+    Box::pin(std::future::ready(Ok(answer)))
 }
 
 impl Operations for FakeAgent {
@@ -54,6 +64,62 @@ impl Operations for FakeAgent {
         let mut progress = self.progress.lock().unwrap().clone();
         progress.lines.retain(|line| line.sequence > after);
         Box::pin(async { Ok(progress) })
+    }
+
+    fn operate(&self, service: &str, what: Operate, body: OperateBody) -> Answer<'_, OperationAccepted> {
+        self.operated.lock().unwrap().push((service.to_owned(), what, body));
+        now(OperationAccepted { operation: 5, ..OperationAccepted::default() })
+    }
+
+    fn operation(&self, id: u64, after: u64) -> Answer<'_, OperationProgress> {
+        let mut lines = self.progress.lock().unwrap().lines.clone();
+        lines.retain(|line| line.sequence > after);
+        now(OperationProgress { id, lines, ..OperationProgress::default() })
+    }
+
+    fn plan(&self, _: ManifestBody) -> Answer<'_, ApplyPlan> {
+        now(ApplyPlan::default())
+    }
+
+    fn apply(&self, body: ManifestBody) -> Answer<'_, ApplyReport> {
+        assert!(body.actor.is_some() && !format!("{body:?}").contains("secret"));
+        self.applied.fetch_add(1, Ordering::Relaxed);
+        now(ApplyReport::default())
+    }
+
+    fn plan_deploy(&self, _: &str, _: DeployBody) -> Answer<'_, DeployPlan> {
+        now(DeployPlan { version: Some("2".into()), steps: vec!["start".into()] })
+    }
+
+    fn manifest(&self) -> Answer<'_, ManifestReport> {
+        now(ManifestReport { path: "/srv/handover.toml".into() })
+    }
+
+    fn history(&self, query: HistoryQuery) -> Answer<'_, HistoryPage> {
+        let mut entries = self.events.lock().unwrap().clone();
+        entries.truncate(query.limit.unwrap());
+        now(HistoryPage { entries })
+    }
+
+    fn history_of(&self, rollout: u64) -> Answer<'_, HistoryReport> {
+        let message = format!("there is no rollout {rollout}");
+        Box::pin(async { Err(Refused::new(RefusedKind::NotFound, message)) })
+    }
+
+    fn events(&self, query: EventsQuery) -> Answer<'_, EventPage> {
+        let mut events = self.events.lock().unwrap().clone();
+        events.retain(|event| event.sequence > query.after.unwrap_or(0));
+        events.truncate(query.limit.unwrap());
+        now(EventPage { events })
+    }
+
+    fn logs(&self, query: LogsQuery) -> Answer<'_, LogPage> {
+        let mut queries = self.log_queries.lock().unwrap();
+        queries.push(query);
+        // There is something at the third look.
+        let line = LogLine { text: "said".into(), ..LogLine::default() };
+        let lines = if queries.len() < 3 { vec![] } else { vec![line] };
+        now(LogPage { lines, cursor: format!("c{}", queries.len()), truncated: false })
     }
 
     fn down(&self, body: DownBody) -> Answer<'_, DownAccepted> {
@@ -144,7 +210,8 @@ impl Api {
     /// Sends a request as it stands and reads until the server closes.
     async fn raw(&self, request: &str) -> (u16, String) {
         let mut stream = self.open().await;
-        stream.write_all(request.as_bytes()).await.unwrap();
+        // A refusal may come before all of it was read.
+        let _ = stream.write_all(request.as_bytes()).await;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
@@ -355,6 +422,103 @@ async fn a_follower_waits_for_news_and_at_most_ten_seconds() {
     assert!(began.elapsed() < Duration::from_millis(100));
     let (code, answer) = api.get("/v1/services/web/rollouts/1?after=x", "").await;
     assert_eq!((code, answer.contains("whole number")), (400, true));
+}
+
+#[tokio::test]
+async fn operations_on_a_service_carry_who_asked_and_are_followed_by_their_id() {
+    let api = Api::tcp();
+    let headers = format!("{JSON}{}", bearer());
+    for what in ["restart", "reload", "stop", "start"] {
+        let (code, answer) =
+            api.post(&format!("/v1/services/web/{what}"), &headers, r#"{"actor":"ann"}"#).await;
+        assert_eq!((code, answer.ends_with(r#"{"operation":5}"#)), (202, true), "{answer}");
+        assert_eq!(api.post(&format!("/v1/services/web/{what}"), JSON, "{}").await.0, 401);
+    }
+    let (code, _) = api.post("/v1/services/web/scale", &headers, r#"{"instances":3,"operation":"k"}"#).await;
+    assert_eq!(code, 202);
+    assert_eq!(api.post("/v1/services/web/scale", &headers, r#"{"instances":-1}"#).await.0, 400);
+    let operated = api.agent.operated.lock().unwrap().clone();
+    let kinds: Vec<Operate> = operated.iter().map(|(_, what, _)| *what).collect();
+    assert_eq!(kinds, [Operate::Restart, Operate::Reload, Operate::Stop, Operate::Start, Operate::Scale(3)]);
+    assert_eq!(operated[0].2.actor.as_deref(), Some("ann"));
+    assert_eq!(
+        (operated[4].2.actor.as_deref(), operated[4].2.operation.as_deref()),
+        (Some("api"), Some("k"))
+    );
+    *api.agent.progress.lock().unwrap() = Progress { lines: vec![line(1), line(2)], ..Progress::default() };
+    let (code, answer) = api.get("/v1/operations/5?after=1", &bearer()).await;
+    assert_eq!((code, answer.contains("line 2"), answer.contains("line 1")), (200, true, false), "{answer}");
+    assert_eq!(api.get("/v1/operations/x", &bearer()).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_manifest_is_taken_over_the_local_socket_only_and_may_be_large() {
+    let body = format!(
+        r#"{{"manifest":{{"a":"secret"}},"source":"{}","path":"/srv/handover.toml"}}"#,
+        "x".repeat(200 << 10)
+    );
+    let tcp = Api::tcp();
+    let headers = format!("{JSON}{}", bearer());
+    for path in ["/v1/plan", "/v1/apply"] {
+        let (code, answer) = tcp.post(path, &headers, &body).await;
+        assert_eq!((code, answer.contains("local socket only")), (403, true), "{answer}");
+        assert_eq!(tcp.post(path, JSON, &body).await.0, 401);
+    }
+    let (code, answer) = tcp.post("/v1/services/web/plan", &headers, &deploy_body("k")).await;
+    assert_eq!((code, answer.contains("local socket only")), (403, true), "{answer}");
+    assert_eq!(tcp.agent.applied.load(Ordering::Relaxed), 0);
+    let local = Api::local();
+    assert_eq!(local.post("/v1/plan", JSON, &body).await.0, 200);
+    let (code, answer) = local.post("/v1/apply", JSON, &body).await;
+    assert_eq!((code, local.agent.applied.load(Ordering::Relaxed)), (202, 1), "{answer}");
+    let (code, answer) = local.post("/v1/services/web/plan", JSON, &deploy_body("k")).await;
+    assert_eq!((code, answer.ends_with(r#"{"version":"2","steps":["start"]}"#)), (200, true), "{answer}");
+    let large = format!(r#"{{"source":"{}"}}"#, "x".repeat(4 << 20));
+    assert_eq!(local.post("/v1/apply", JSON, &large).await.0, 413);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_a_bounded_page_and_a_follower_waits_for_the_next() {
+    let api = Api::tcp();
+    assert_eq!(api.get("/v1/events", "").await.0, 401);
+    let event = |sequence: u64| EventReport {
+        sequence,
+        text: format!("event {sequence}."),
+        ..EventReport::default()
+    };
+    *api.agent.events.lock().unwrap() = (1..=2_000).map(event).collect();
+    let (_, answer) = api.get("/v1/events?limit=99999", &bearer()).await;
+    assert!(answer.contains("event 1000.") && !answer.contains("event 1001."));
+    let (code, answer) = api.get("/v1/history?limit=2", &bearer()).await;
+    assert_eq!((code, answer.contains("event 2."), answer.contains("event 3.")), (200, true, false));
+    assert_eq!(api.get("/v1/history/9", &bearer()).await.0, 404);
+    let began = Instant::now();
+    let headers = bearer();
+    let waiting = api.get("/v1/events?after=2000&wait_ms=9000", &headers);
+    let change = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        api.agent.events.lock().unwrap().push(event(2_001));
+    };
+    let ((_, answer), ()) = tokio::join!(waiting, change);
+    assert!(answer.contains("event 2001.") && began.elapsed() < Duration::from_millis(1_500));
+    assert_eq!(api.get("/v1/events?after=x", &bearer()).await.0, 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_of_logs_reads_on_from_where_the_last_look_ended() {
+    let api = Api::local();
+    let path = "/v1/logs?service=web&grep=a%2Bb&lines=99999&after=c0&wait_ms=9000";
+    let (code, answer) = api.get(path, "").await;
+    assert_eq!((code, answer.contains(r#""text":"said""#)), (200, true), "{answer}");
+    let queries = api.agent.log_queries.lock().unwrap().clone();
+    let after: Vec<&str> = queries.iter().filter_map(|query| query.after.as_deref()).collect();
+    assert_eq!(after, ["c0", "c1", "c2"]);
+    assert_eq!((queries[0].grep.as_deref(), queries[0].lines), (Some("a+b"), Some(10_000)));
+    let long = format!("/v1/logs?grep={}", "x".repeat(2_000));
+    assert_eq!(api.get(&long, "").await.0, 400);
+    assert_eq!(Api::tcp().get("/v1/logs", "").await.0, 401);
+    let (_, answer) = api.get("/v1/manifest", "").await;
+    assert!(answer.ends_with(r#"{"path":"/srv/handover.toml"}"#), "{answer}");
 }
 
 #[tokio::test(start_paused = true)]

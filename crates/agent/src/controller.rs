@@ -24,13 +24,25 @@ use wire::link::StopLevel;
 use wire::record::Record;
 use wire::routes::RouteTable;
 
-use crate::world::{Event, FleetRequest, HistoryEntry, Notice, PrepareRelease, Severity, StoreError};
+use crate::world::{
+    ApplyRequest, Event, FleetRequest, HistoryEntry, Notice, PrepareRelease, Severity, StoreError,
+};
 
+mod apply;
 mod begin;
+mod changes;
 mod convert;
 mod counters;
+mod depends;
+mod hooks;
 mod instances;
 mod listeners;
+mod liveness;
+mod operating;
+mod operations;
+mod plan;
+mod reconcile;
+mod reload;
 mod report;
 mod requests;
 mod resume;
@@ -125,8 +137,10 @@ pub struct Controller {
     stop_resumed: Option<StopLevel>,
     next_rollout: u64,
     next_token: u64,
-    /// Keys of the file given at the last `up` that differ from what holds.
+    /// Keys of the file given at the last `up` that could not be applied.
     differs: Vec<String>,
+    /// The manifest of the last `up`, until it is known what runs.
+    given_at_up: Option<Box<ApplyRequest>>,
     /// Directories of releases that the next durable record no longer speaks of.
     dropped: Vec<(ServiceName, String)>,
     /// Requests of this round, sent after its table.
@@ -205,6 +219,10 @@ impl Controller {
                 self.remove_dropped();
                 for service in self.services.values_mut() {
                     service.durable.clone_from(&service.stable);
+                    service.durable_desired = service.desired;
+                    if let Some(operation) = &mut service.operation {
+                        operation.handle_recorded();
+                    }
                     if let Some(running) = &mut service.rollout {
                         running.machine.handle_recorded(now);
                     }
@@ -255,6 +273,10 @@ impl Controller {
             None => {
                 let rollouts = self.services.values().filter_map(|service| service.rollout.as_ref());
                 at.extend(rollouts.map(|running| running.machine.poll_timeout()));
+                at.push(self.reloads_due());
+                at.push(self.operations_due());
+                let now = self.now;
+                at.extend(self.services.values().map(|service| tables::hold_due(service, now)));
             }
         }
         at.into_iter().flatten().min()
@@ -271,7 +293,10 @@ impl Controller {
                 let mut changed = self.reconcile();
                 changed |= self.drive_instances();
                 changed |= self.drive_rollouts();
+                changed |= self.drive_operations();
+                changed |= self.forget_services();
                 changed |= self.publish();
+                self.unbind_unused();
                 self.flush();
                 if !changed {
                     break;
@@ -294,9 +319,18 @@ impl Controller {
             severity,
             service: about.map(|(service, _)| service.clone()),
             rollout: about.and_then(|(_, rollout)| rollout),
+            release: about.and_then(|(service, rollout)| self.release_of(service, rollout?)),
             text,
         };
         self.out.push_back(Action::Announce(Box::new(notice)));
+    }
+
+    /// Where a rollout leads that runs or was the last to end.
+    fn release_of(&self, service: &ServiceName, rollout: u64) -> Option<String> {
+        let service = self.services.get(service)?;
+        let running = service.rollout.as_ref().filter(|running| running.id == rollout);
+        let last = service.last_rollout.as_ref().filter(|last| last.id == rollout);
+        running.map(|running| running.machine.plan().to.to_string()).or_else(|| Some(last?.to.clone()))
     }
 
     fn append(&mut self, service: Option<&ServiceName>, subject: &'static str, text: String, actor: &str) {

@@ -38,6 +38,70 @@ pub enum Denied {
         /// Who started it.
         actor: String,
     },
+    /// A rollout runs that has begun to replace instances.
+    #[error("{service} is in a rollout to {version} that has replaced instances already")]
+    CannotReplace {
+        /// Which service.
+        service: ServiceName,
+        /// Where it leads.
+        version: String,
+    },
+    /// Another operation runs.
+    #[error("a {kind} of {service} runs, started by {actor}")]
+    OperationRuns {
+        /// Which service.
+        service: ServiceName,
+        /// Which operation.
+        kind: &'static str,
+        /// Who started it.
+        actor: String,
+    },
+    /// It is stopped.
+    #[error("{service} is stopped")]
+    Stopped {
+        /// Which service.
+        service: ServiceName,
+    },
+    /// No release of it was ever stable.
+    #[error("nothing of {service} runs: no release of it was ever stable")]
+    NothingStable {
+        /// Which service.
+        service: ServiceName,
+    },
+    /// There is no way to tell it.
+    #[error("{service} cannot be told to reload: its `[service.{service}]` says not how")]
+    NoReload {
+        /// Which service.
+        service: ServiceName,
+    },
+    /// No instances at all.
+    #[error("{service} cannot have 0 instances")]
+    ScaleToNothing {
+        /// Which service.
+        service: ServiceName,
+    },
+    /// It cannot run twice.
+    #[error("{service} cannot have {instances} instances: {why}")]
+    ScaleOfOne {
+        /// Which service.
+        service: ServiceName,
+        /// How many were asked for.
+        instances: u32,
+        /// Why it cannot.
+        why: &'static str,
+    },
+    /// A manifest that no checker lets through.
+    #[error("that manifest cannot be applied: {why}")]
+    Manifest {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A manifest with keys that cannot be changed in what runs.
+    #[error("{}", keys.join("; "))]
+    Unchangeable {
+        /// Each key with why not.
+        keys: Vec<String>,
+    },
     /// The release failed before.
     #[error("{service} {version} failed before{}", because(reason.as_deref()))]
     FailedBefore {
@@ -91,7 +155,23 @@ impl Denied {
             Self::Unwritable { .. } => {
                 Some("make the state directory writable; it is tried again every second")
             }
-            Self::UnknownService { .. } | Self::NoWayBack { .. } | Self::Stopping => None,
+            Self::CannotReplace { .. } => Some("wait until it is done, or `handover rollback` it"),
+            Self::OperationRuns { .. } => Some("wait until it is done"),
+            Self::Stopped { .. } => Some("start it first, with `handover start`"),
+            Self::NothingStable { .. } => {
+                Some("deploy a release, or try the first one again with `handover start`")
+            }
+            Self::NoReload { .. } => Some(
+                "add `reload = { signal = \"SIGHUP\" }` or `reload = { command = [...] }` and `handover apply`",
+            ),
+            Self::ScaleToNothing { .. } => Some("stop it with `handover stop`"),
+            Self::ScaleOfOne { .. } => {
+                Some("take `port`, `exclusive` or `strategy = \"recreate\"` out of the manifest first")
+            }
+            Self::Unchangeable { .. } => Some("put these keys back to what they were"),
+            Self::UnknownService { .. } | Self::NoWayBack { .. } | Self::Stopping | Self::Manifest { .. } => {
+                None
+            }
         }
     }
 }

@@ -10,8 +10,10 @@ use wire::sealed::Boot;
 
 use crate::controller::{Action, Asked, Controller, ResumeError};
 use crate::denied::{Accepted, Denied};
-use crate::status::{Progress, Status};
-use crate::world::{Clock, DeployRequest, Event, Fleet, Notify, Store, Traffic};
+use crate::status::{OperationAccepted, OperationProgress, Progress, Status};
+use crate::world::{
+    Applied, ApplyRequest, Change, Clock, DeployRequest, Event, Fleet, Notify, Store, Traffic,
+};
 
 /// A controller with hands.
 #[derive(Debug)]
@@ -73,6 +75,119 @@ impl<F: Fleet, T: Traffic, S: Store, N: Notify, C: Clock> Agent<F, T, S, N, C> {
         let accepted = self.controller.try_rollback(service, asked, self.clock.now(), self.clock.wall());
         self.carry_out();
         accepted
+    }
+
+    /// See [`Controller::try_restart`].
+    ///
+    /// # Errors
+    /// When it cannot be done now.
+    pub fn try_restart(
+        &mut self,
+        service: &str,
+        actor: &str,
+        operation: Option<&str>,
+    ) -> Result<OperationAccepted, Denied> {
+        let asked = Asked { actor, operation };
+        let accepted = self.controller.try_restart(service, asked, self.clock.now(), self.clock.wall());
+        self.carry_out();
+        accepted
+    }
+
+    /// See [`Controller::try_reload`].
+    ///
+    /// # Errors
+    /// When it cannot be done now.
+    pub fn try_reload(
+        &mut self,
+        service: &str,
+        actor: &str,
+        operation: Option<&str>,
+    ) -> Result<OperationAccepted, Denied> {
+        let asked = Asked { actor, operation };
+        let accepted = self.controller.try_reload(service, asked, self.clock.now(), self.clock.wall());
+        self.carry_out();
+        accepted
+    }
+
+    /// See [`Controller::try_stop_service`].
+    ///
+    /// # Errors
+    /// When it cannot be done now.
+    pub fn try_stop_service(
+        &mut self,
+        service: &str,
+        actor: &str,
+        operation: Option<&str>,
+    ) -> Result<OperationAccepted, Denied> {
+        let asked = Asked { actor, operation };
+        let accepted = self.controller.try_stop_service(service, asked, self.clock.now(), self.clock.wall());
+        self.carry_out();
+        accepted
+    }
+
+    /// See [`Controller::try_start`].
+    ///
+    /// # Errors
+    /// When it cannot be done now.
+    pub fn try_start(
+        &mut self,
+        service: &str,
+        actor: &str,
+        operation: Option<&str>,
+    ) -> Result<OperationAccepted, Denied> {
+        let asked = Asked { actor, operation };
+        let accepted = self.controller.try_start(service, asked, self.clock.now(), self.clock.wall());
+        self.carry_out();
+        accepted
+    }
+
+    /// See [`Controller::try_scale`].
+    ///
+    /// # Errors
+    /// When it cannot be done now.
+    pub fn try_scale(
+        &mut self,
+        service: &str,
+        instances: u32,
+        actor: &str,
+        operation: Option<&str>,
+    ) -> Result<OperationAccepted, Denied> {
+        let asked = Asked { actor, operation };
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let accepted = self.controller.try_scale(service, instances, asked, now, wall);
+        self.carry_out();
+        accepted
+    }
+
+    /// See [`Controller::operation_progress`].
+    pub fn operation_progress(&self, id: u64, after: u64) -> Option<OperationProgress> {
+        self.controller.operation_progress(id, after)
+    }
+
+    /// See [`Controller::plan_apply`].
+    ///
+    /// # Errors
+    /// When it could not be applied at all now.
+    pub fn plan_apply(&self, request: &ApplyRequest) -> Result<Vec<Change>, Denied> {
+        self.controller.plan_apply(request)
+    }
+
+    /// See [`Controller::try_apply`].
+    ///
+    /// # Errors
+    /// When it cannot be done now; nothing of it is done then.
+    pub fn try_apply(&mut self, request: &ApplyRequest) -> Result<Applied, Denied> {
+        let applied = self.controller.try_apply(request, self.clock.now(), self.clock.wall());
+        self.carry_out();
+        applied
+    }
+
+    /// See [`Controller::plan_deploy`].
+    ///
+    /// # Errors
+    /// When that deploy would be denied now.
+    pub fn plan_deploy(&self, request: &DeployRequest) -> Result<Vec<String>, Denied> {
+        self.controller.plan_deploy(request)
     }
 
     /// See [`Controller::stop_all`].

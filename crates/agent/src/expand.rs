@@ -1,7 +1,8 @@
 //! Variables in commands and environments: `${NAME}`, expanded once, in the manifest's order.
 //!
-//! `${HANDOVER}` is left as it is: only the driver knows which binary runs. So is every name that is not
-//! known here. There is no shell: nothing else is special.
+//! `${HANDOVER}` is left as it is: only the driver knows which binary runs. So is every other name that is not
+//! known here: the driver also has the values of `environment_file`, which are never in the agent's hands. There
+//! is no shell: nothing else is special.
 
 use std::path::Path;
 
@@ -21,15 +22,15 @@ pub(crate) struct Expanded {
 pub(crate) struct Sources<'a> {
     /// The slot.
     pub instance: &'a InstanceId,
-    /// `${PORT}`.
-    pub port: u16,
+    /// `${PORT}`; `None`: it has none, and there is no such variable.
+    pub port: Option<u16>,
     /// `${RELEASE_DIR}`.
     pub directory: &'a Path,
     /// From the environment of `up`, what the service may inherit.
     pub inherited: &'a [(String, String)],
     /// Declared in the manifest, in order.
     pub declared: &'a [(String, String)],
-    /// Program and arguments as in the manifest.
+    /// Program and arguments as in the manifest: the service's, or those of a hook or a check.
     pub command: &'a [String],
 }
 
@@ -37,26 +38,29 @@ pub(crate) struct Sources<'a> {
 pub(crate) fn expand(sources: &Sources<'_>) -> Expanded {
     let InstanceId { service, release, number } = sources.instance;
     let mut names: Vec<(String, String)> = sources.inherited.to_vec();
+    let port = sources.port.map(|port| port.to_string());
     let own = [
-        ("PORT", sources.port.to_string()),
         ("VERSION", release.version.to_string()),
         ("SERVICE", service.to_string()),
         ("INSTANCE", number.to_string()),
         ("RELEASE_DIR", sources.directory.display().to_string()),
     ];
     names.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    names.extend(port.iter().map(|port| ("PORT".to_owned(), port.clone())));
     let mut environment = sources.inherited.to_vec();
     for (name, text) in sources.declared {
         let value = replace(text, &names);
         set(&mut environment, name, value.clone());
         set(&mut names, name, value);
     }
-    set(&mut environment, "PORT", sources.port.to_string());
+    if let Some(port) = &port {
+        set(&mut environment, "PORT", port.clone());
+        // What the command says for PORT is where the instance is reached, whatever was declared.
+        set(&mut names, "PORT", port.clone());
+    }
     set(&mut environment, "HANDOVER_SERVICE", service.to_string());
     set(&mut environment, "HANDOVER_VERSION", release.version.to_string());
     set(&mut environment, "HANDOVER_INSTANCE", sources.instance.to_string());
-    // What the command says for PORT is where the instance is reached, whatever was declared.
-    set(&mut names, "PORT", sources.port.to_string());
     Expanded { command: sources.command.iter().map(|text| replace(text, &names)).collect(), environment }
 }
 
@@ -103,7 +107,7 @@ mod tests {
     fn expanded(declared: &[(&str, &str)], command: &[&str]) -> Expanded {
         expand(&Sources {
             instance: &"shop@1.4.2+c2/1".parse().unwrap(),
-            port: 20_001,
+            port: Some(20_001),
             directory: Path::new("/state/releases/shop/1.4.2"),
             inherited: &pairs(&[("ZONE", "eu")]),
             declared: &pairs(declared),
@@ -131,6 +135,20 @@ mod tests {
             expanded.environment.contains(&("HANDOVER_INSTANCE".to_owned(), "shop@1.4.2+c2/1".to_owned()))
         );
         assert_eq!(expanded.environment.iter().filter(|(name, _)| name == "PORT").count(), 1);
+    }
+
+    #[test]
+    fn one_without_a_port_has_no_such_variable() {
+        let expanded = expand(&Sources {
+            instance: &"mill@1/0".parse().unwrap(),
+            port: None,
+            directory: Path::new("/state/releases/mill/1"),
+            inherited: &[],
+            declared: &[],
+            command: &["./mill".to_owned(), "${PORT}".to_owned()],
+        });
+        assert_eq!(expanded.command[1], "${PORT}");
+        assert!(expanded.environment.iter().all(|(name, _)| name != "PORT"));
     }
 
     #[test]

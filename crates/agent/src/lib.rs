@@ -21,3 +21,4 @@ pub mod world;
 pub use controller::Controller;
 pub use denied::{Accepted, Denied};
 pub use executor::Agent;
+pub use status::{OperationAccepted, OperationProgress};

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use wire::record::{Receipt, RolloutRecord};
+use model::manifest::{Mode, Strategy};
+use wire::record::{OperationKind, Receipt, RolloutRecord};
 
 /// Everything `status` shows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,12 +46,67 @@ pub struct ServiceStatus {
     pub rollout: Option<RolloutStatus>,
     /// The last final one.
     pub last_rollout: Option<RolloutStatus>,
+    /// The operation that runs: a restart, a reload, a stop, a start, a change of its number.
+    pub operation: Option<OperationStatus>,
+    /// How many instances of the stable release there should be.
+    pub desired_instances: u32,
+    /// A person has stopped it; `start` undoes that.
+    pub stopped: bool,
+    /// It was taken out of the manifest, and is gone once nothing of it runs.
+    pub removed: bool,
+    /// How a new release takes over.
+    pub strategy: Option<Strategy>,
+    /// How traffic reaches it.
+    pub mode: Option<Mode>,
+    /// Why nothing of it is started yet, one sentence.
+    pub waiting_on: Option<String>,
     /// Instances in order of their ids.
     pub instances: Vec<InstanceStatus>,
     /// Requests answered since the state directory was made.
     pub requests_total: u64,
     /// Answered 5xx.
     pub errors_total: u64,
+}
+
+/// An operation that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationStatus {
+    /// Its id.
+    pub id: u64,
+    /// Which.
+    pub kind: OperationKind,
+    /// Who asked.
+    pub actor: String,
+    /// What it waits for, one sentence.
+    pub waiting_on: Option<String>,
+}
+
+/// An operation that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationAccepted {
+    /// By which it is followed.
+    pub id: u64,
+    /// What was asked for was true already, one sentence: the operation has ended.
+    pub already: Option<String>,
+    /// It is done all the same, but someone should know this.
+    pub warning: Option<String>,
+}
+
+/// What a follower of an operation gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationProgress {
+    /// Its id.
+    pub id: u64,
+    /// Whose.
+    pub service: String,
+    /// Which.
+    pub kind: OperationKind,
+    /// Lines after the sequence that was asked for.
+    pub lines: Vec<ProgressLine>,
+    /// What it waits for, one sentence.
+    pub waiting_on: Option<String>,
+    /// `None` while it runs; then whether what was asked is true, or why not.
+    pub outcome: Option<Result<(), String>>,
 }
 
 /// One rollout.
@@ -85,6 +141,10 @@ pub struct InstanceStatus {
     pub restarts: u32,
     /// Why it is in that state, where there is more to say.
     pub detail: Option<String>,
+    /// Backoff: until its next start.
+    pub next_start_in_ms: Option<u64>,
+    /// How often in a row it ended by itself without having been ready for long.
+    pub ends_in_a_row: u32,
 }
 
 /// One line of a rollout's story.

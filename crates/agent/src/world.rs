@@ -279,6 +279,8 @@ pub struct PrepareRelease {
     pub source: PathBuf,
     /// First word of the command, to check that `./program` is in the release.
     pub program: String,
+    /// The other words: where the program is not of the release (`node server.js`), they name what is.
+    pub arguments: Vec<String>,
     /// A release of that version with that tree hash is on disk: the source must have the same.
     pub expected_hash: Option<String>,
 }
@@ -341,7 +343,8 @@ pub enum Event {
         /// How.
         status: ExitStatus,
     },
-    /// It sent a datagram to its notify socket; the fleet keeps it for a next agent until this was handled.
+    /// It sent a datagram to its notify socket. What of all it said holds on (READY, RELOADING, STOPPING, STATUS, a
+    /// MAINPID that was not carried out) is said again, in one, to a next agent after its first inventory.
     Notified {
         /// Which.
         instance: InstanceId,
@@ -355,7 +358,7 @@ pub enum Event {
         /// Its main process.
         pid: u32,
     },
-    /// A line of its output matched `ready_log`.
+    /// A line of its output matched `ready_log`; said again to a next agent after its first inventory.
     LogMatched {
         /// Which.
         instance: InstanceId,
@@ -534,8 +537,10 @@ pub struct Notice {
     pub severity: Severity,
     /// Service, where it is about one.
     pub service: Option<ServiceName>,
-    /// Rollout, where it is about one.
+    /// Rollout or operation, where it is about one.
     pub rollout: Option<u64>,
+    /// The release that rollout leads to.
+    pub release: Option<String>,
     /// One sentence.
     pub text: String,
 }

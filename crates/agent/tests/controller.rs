@@ -33,6 +33,7 @@ fn boot(instances: u32) -> Boot {
         admin_bind_is_default: true,
         proxy_threads: 1,
         access_log: true,
+        log: Default::default(),
         instance_ports: (20_000, 20_099),
         listeners: BTreeMap::new(),
         routes: Vec::new(),
@@ -145,7 +146,10 @@ impl Scene {
     /// Every process that was asked for runs and answers.
     fn all_ready(&mut self) {
         for request in std::mem::take(&mut self.spawned) {
-            self.tell(Event::Spawned { instance: request.instance.clone(), pid: u32::from(request.port.expect("a port")) });
+            self.tell(Event::Spawned {
+                instance: request.instance.clone(),
+                pid: u32::from(request.port.expect("a port")),
+            });
             let detail = "200".to_owned();
             self.tell(Event::Probe { instance: request.instance, healthy: Some(true), detail });
         }
@@ -373,15 +377,15 @@ fn verdicts_that_a_proxy_tells_before_the_inventory_are_not_lost() {
 }
 
 #[test]
-fn an_up_on_a_state_that_holds_goes_on_and_names_what_differs() {
+fn an_up_on_a_state_that_holds_goes_on_and_then_applies_what_differs() {
     let scene = Scene::stable(1);
     let mut next = Scene::resume(scene.record.expect("written"));
     next.controller.note_boot(&boot(3)).expect("a boot form of ours");
     next.tell(Event::Inventory(Inventory::default()));
     next.tell(Event::ProxyUp { generation: 1, pid: 50 });
-    assert_eq!(next.spawned.len(), 1);
-    let warnings = next.controller.status(next.now, WallTime(0)).warnings;
-    assert!(warnings[0].contains("service.shop.instances"), "{warnings:?}");
+    assert_eq!(next.spawned.len(), 3);
+    assert_eq!(next.controller.status(next.now, WallTime(0)).warnings, [] as [String; 0]);
+    assert_eq!(next.record.expect("written").manifest.services["shop"].instances, 3);
 }
 
 #[test]

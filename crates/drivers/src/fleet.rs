@@ -7,16 +7,21 @@
 //!                    │              holder-lost; the lock is free: start a rescue holder; tried every 500 ms
 //!                    └─ `stopped` was said: the end
 //! ```
-//! What the agent asks for while orphaned, or before it has seen the newest inventory, is dropped: that inventory
-//! says what is, and the agent asks anew for what is missing.
+//! What the agent asks for instances while orphaned, or before it has seen the newest inventory, is dropped: that
+//! inventory says what is, and the agent asks anew for what is missing. What it asks for beside instances (checks,
+//! hooks) waits for the next holder within its time limit, and is always answered.
 //!
 //! It deliberately keeps no state of instances: the holder's vault and the inventory are the facts.
 
+mod beside;
+mod checks;
+mod environment_file;
 mod inventory;
 mod linked;
 mod notify;
 mod silence;
 pub(crate) mod spec;
+mod tasks;
 
 use std::cell::Cell;
 use std::io;
@@ -31,7 +36,10 @@ use host::file::Lock;
 use host::paths::Layout;
 use host::pump::Duplex;
 use host::rescue::RescueSocket;
+use model::id::ServiceName;
+use model::manifest::Output;
 use telemetry::collector::Collector;
+use telemetry::rotate::Limits;
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::link::{Hello, ToHolder};
 use wire::role::{RoleLink, RoleLinkError};
@@ -39,6 +47,7 @@ use wire::sealed::Boot;
 
 use crate::starting::Starting;
 use crate::traffic::Proxies;
+use crate::usage::Samples;
 use crate::{Events, Inbox};
 use spec::Ground;
 
@@ -78,6 +87,7 @@ enum Command {
     Request(u64, FleetRequest),
     BootTaken,
     Inherit(Vec<(String, String)>),
+    Keep(ServiceName, Limits),
 }
 
 /// The agent's handle.
@@ -94,6 +104,7 @@ impl std::fmt::Debug for Command {
             Self::Request(_, request) => request.fmt(f),
             Self::BootTaken => f.write_str("BootTaken"),
             Self::Inherit(_) => f.write_str("Inherit"), // values may be secrets
+            Self::Keep(service, _) => write!(f, "Keep({service})"),
         }
     }
 }
@@ -117,6 +128,24 @@ impl Holder {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         self.command(Command::Inherit(spec::base_environment(recorded, own)));
     }
+
+    /// For who tells how services' logs are kept.
+    pub fn output_limits(&self) -> OutputLimits {
+        OutputLimits(self.commands.clone())
+    }
+}
+
+/// Tells how services' logs are kept.
+#[derive(Debug, Clone)]
+pub struct OutputLimits(mpsc::Sender<Command>);
+
+impl OutputLimits {
+    /// That service's from now on, also while nothing of it starts.
+    pub fn keep(&self, service: &ServiceName, output: &Output) {
+        if self.0.try_send(Command::Keep(service.clone(), output.into())).is_err() {
+            tracing::error!(%service, "how its log is kept does not change: too much waits");
+        }
+    }
 }
 
 impl Fleet for Holder {
@@ -135,6 +164,8 @@ pub struct Started {
     pub boot: oneshot::Receiver<Option<Boot>>,
     /// Listeners for the admin API, as they come and go.
     pub admin: watch::Receiver<AdminListeners>,
+    /// What instances use.
+    pub usage: Samples,
     /// Ends when `stopped` was said and the holder has closed the link, or with an error that nothing helps.
     pub task: tokio::task::JoinHandle<io::Result<()>>,
 }
@@ -148,6 +179,12 @@ pub fn start(settings: Settings, events: Events, inbox: &Inbox) -> io::Result<St
     let (overflow, overflowed) = watch::channel(0);
     let (boot_sender, boot) = oneshot::channel();
     let (admin_sender, admin) = watch::channel(AdminListeners::default());
+    let usage = Samples::default();
+    let ears = notify::Ears {
+        notes: settings.layout.run_dir.join("output"),
+        starting: settings.starting.clone(),
+        events: events.clone(),
+    };
     let socket = settings.layout.rescue_socket("agent", settings.hello.generation);
     let rescue = RescueSocket::bind(&socket)?;
     let task = Task {
@@ -164,6 +201,11 @@ pub fn start(settings: Settings, events: Events, inbox: &Inbox) -> io::Result<St
         boot: Some(boot_sender),
         admin: admin_sender,
         notify: notify::Readers::default(),
+        ears,
+        tasks: tasks::Tasks::default(),
+        checks: checks::Checks::default(),
+        usage: usage.clone(),
+        is_known: false,
         ground: Ground::default(),
         told: 0,
         holder_pid: 0,
@@ -174,7 +216,8 @@ pub fn start(settings: Settings, events: Events, inbox: &Inbox) -> io::Result<St
     };
     let channel = settings.channel;
     let task = tokio::task::spawn_local(task.run(channel));
-    Ok(Started { holder: Holder { commands, overflow, seen: Rc::clone(&inbox.seen) }, boot, admin, task })
+    let holder = Holder { commands, overflow, seen: Rc::clone(&inbox.seen) };
+    Ok(Started { holder, boot, admin, usage, task })
 }
 
 #[derive(Debug)]
@@ -216,6 +259,12 @@ struct Task {
     boot: Option<oneshot::Sender<Option<Boot>>>,
     admin: watch::Sender<AdminListeners>,
     notify: notify::Readers,
+    ears: notify::Ears,
+    tasks: tasks::Tasks,
+    checks: checks::Checks,
+    usage: Samples,
+    /// The holder that is there has said all it knows.
+    is_known: bool,
     ground: Ground,
     /// Inventories told.
     told: u64,
@@ -246,6 +295,7 @@ impl Task {
                 let _ = std::fs::remove_file(&self.socket);
                 return Ok(());
             }
+            self.is_known = false;
             tracing::warn!(why = %end, holder = self.holder_pid, "the link to the holder is down");
             self.tell(Event::HolderLost).await;
             self.fallbacks.clear();
@@ -264,12 +314,25 @@ impl Task {
             tokio::select! {
                 connected = self.rescue.accept() => return connected,
                 _ = retry.tick() => self.try_rescue(),
+                () = until(self.tasks.deadline()) => self.end_overdue(),
                 Some(command) = self.commands.recv() => match command {
                     Command::Inherit(base) => self.ground.environment = base,
+                    Command::Keep(service, limits) => self.keep(service, limits),
                     Command::Request(_, FleetRequest::Stopped) => self.stopped = true,
-                    Command::Request(..) | Command::BootTaken => tracing::debug!(?command, "dropped: no holder"),
+                    Command::Request(_, request) => {
+                        if let Some(request) = self.take_aside(request) {
+                            tracing::debug!(?request, "dropped: no holder");
+                        }
+                    }
+                    Command::BootTaken => tracing::debug!("dropped: no holder"),
                 },
             }
+        }
+    }
+
+    fn keep(&self, service: ServiceName, limits: Limits) {
+        if self.collector.keep(service, limits).is_err() {
+            tracing::error!("how a service's log is kept did not change: the collector does not answer");
         }
     }
 
@@ -290,6 +353,13 @@ impl Task {
         if let Err(error) = host::rescue::spawn_rescue_holder(&binary, &self.layout, lock) {
             tracing::error!(%error, "the new holder could not be started; trying again");
         }
+    }
+}
+
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -17,6 +17,7 @@ pub mod people;
 pub mod starting;
 pub mod store;
 pub mod traffic;
+pub mod usage;
 
 use std::cell::Cell;
 use std::rc::Rc;

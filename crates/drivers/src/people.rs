@@ -1,4 +1,5 @@
-//! What people get to see: notices on the terminal of `up` and in Handover's own log.
+//! What people get to see: notices on the terminal of `up`, and in Handover's own log as one line each, with service,
+//! rollout and release as fields.
 
 use agent::world::{Notice, Notify, Severity};
 use telemetry::console::{Console, Tone};
@@ -19,21 +20,22 @@ impl People {
 impl Notify for People {
     fn announce(&mut self, notice: &Notice) {
         let service = notice.service.as_ref().map(|service| service.as_str());
+        let (rollout, release, text) = (notice.rollout, notice.release.as_deref(), &notice.text);
         let tone = match notice.severity {
             Severity::Info => {
-                tracing::info!(service, rollout = notice.rollout, "{}", notice.text);
+                tracing::info!(service, rollout, release, "{text}");
                 Tone::Plain
             }
             Severity::Warning => {
-                tracing::warn!(service, rollout = notice.rollout, "{}", notice.text);
+                tracing::warn!(service, rollout, release, "{text}");
                 Tone::Warning
             }
             Severity::Error => {
-                tracing::error!(service, rollout = notice.rollout, "{}", notice.text);
+                tracing::error!(service, rollout, release, "{text}");
                 Tone::Error
             }
         };
         let prefix = service.map_or_else(|| "handover".to_owned(), |service| format!("handover {service}"));
-        self.console.show("handover", &prefix, tone, &notice.text);
+        self.console.show("handover", &prefix, tone, text);
     }
 }

@@ -21,6 +21,8 @@ use crate::Events;
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Looks at one instance; who starts for longer is found by its timeout, not by us.
 const LOOKS_MAX: u32 = 600;
+/// And at one without a port, of which nobody but the agent may ever say that it is ready.
+const LOOKS_WITHOUT_PORT_MAX: u32 = 60;
 
 #[derive(Debug, Clone)]
 struct Watched {
@@ -74,7 +76,9 @@ impl Starting {
     /// Those to look at, counted; the ones just spawned come next time.
     fn due(&self) -> Vec<(InstanceId, Watched)> {
         let mut all = self.0.borrow_mut();
-        all.retain(|_, watched| watched.looks <= LOOKS_MAX);
+        all.retain(|_, watched| {
+            watched.looks <= if watched.port.is_some() { LOOKS_MAX } else { LOOKS_WITHOUT_PORT_MAX }
+        });
         all.iter_mut()
             .filter_map(|(instance, watched)| {
                 watched.looks += 1;

@@ -7,14 +7,18 @@ pub mod history;
 pub mod record;
 pub mod release;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use agent::world::{Event, HistoryEntry, PrepareRelease, Store, StoreError};
 use host::paths::Layout;
 use model::id::ServiceName;
+use model::manifest::OwnLog;
+use wire::manifest::Output;
 use wire::record::Record;
 
 use crate::Events;
+use crate::fleet::OutputLimits;
 use history::History;
 use record::RecordFiles;
 
@@ -24,6 +28,12 @@ pub struct Files {
     record: RecordFiles,
     history: History,
     releases: PathBuf,
+    run_dir: PathBuf,
+    /// How the own log is kept, as roles were told.
+    log: Option<OwnLog>,
+    output: Option<OutputLimits>,
+    /// How services' logs are kept, as the collector was told.
+    kept: BTreeMap<String, Output>,
     events: Events,
 }
 
@@ -33,13 +43,41 @@ impl Files {
         let releases = layout.releases();
         let sweep = releases.clone();
         tokio::task::spawn_blocking(move || release::remove_leftovers(&sweep));
-        Self { record, history, releases, events }
+        let run_dir = layout.run_dir.clone();
+        Self { record, history, releases, run_dir, log: None, output: None, kept: BTreeMap::new(), events }
+    }
+
+    /// Tells that one how services' logs are kept, whenever a record says otherwise than the one before.
+    #[must_use]
+    pub fn telling(self, output: OutputLimits) -> Self {
+        Self { output: Some(output), ..self }
+    }
+
+    /// What holds at once, whatever runs: the settings of logs.
+    fn tell_logs(&mut self, record: &Record) {
+        let log = OwnLog::from(record.manifest.log);
+        if self.log.replace(log) != Some(log)
+            && let Err(error) = telemetry::own_log::tell(&self.run_dir, log)
+        {
+            tracing::warn!(%error, "how the own log is kept does not change");
+        }
+        let Some(limits) = &self.output else { return };
+        for (name, service) in &record.manifest.services {
+            if self.kept.get(name) != Some(&service.output)
+                && let Ok(parsed) = name.parse()
+            {
+                limits.keep(&parsed, &(&service.output).into());
+                self.kept.insert(name.clone(), service.output.clone());
+            }
+        }
     }
 }
 
 impl Store for Files {
     fn write(&mut self, record: &Record) -> Result<(), StoreError> {
-        self.record.write(record)
+        self.record.write(record)?;
+        self.tell_logs(record);
+        Ok(())
     }
 
     fn append(&mut self, entry: &HistoryEntry) {

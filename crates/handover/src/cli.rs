@@ -2,15 +2,32 @@
 //!
 //! What a command does is in `cli/<command>.rs`. Nothing here decides anything about services.
 
+mod apply;
+mod changes;
 mod check;
 mod client;
+mod completions;
+mod demo;
 mod deploy;
 mod down;
+mod events;
+mod history;
+mod init;
+mod logs;
+mod operate;
+mod plan;
+mod reload;
 mod render;
+mod restart;
 mod rollback;
 mod sample;
+mod scale;
+mod start;
 mod status;
+mod stop;
+mod top;
 mod up;
+mod when;
 
 use std::fmt;
 use std::io::{IsTerminal, Write};
@@ -118,11 +135,15 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
+  handover demo                                    see what it does, on this machine, in 20 seconds
+  handover init                                    write a first handover.toml for what is here
   handover check                                   is ./handover.toml right, and what holds?
   handover up                                      run it here; Ctrl-C drains and stops all
   handover deploy web --release dist/web-1.5.0     replace a release, losing no request
   handover rollback web                            and back
+  handover apply                                   make an edited handover.toml true
   handover status                                  what runs
+  handover logs web -f                             what it prints
 
 Exit codes:
   0 done · 1 failed or refused · 2 usage or manifest error · 3 rolled back · 4 cannot reach the agent
@@ -130,39 +151,83 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a first manifest for what is in a folder
+    Init(init::Args),
     /// Check the manifest, and print every value that holds
     Check(check::Args),
     /// Run everything: in the foreground until Ctrl-C, or in the background with --detach
     Up(up::Args),
     /// Drain and stop everything
     Down(down::Args),
+    /// Show what `apply` or a deploy would do, and do nothing
+    Plan(plan::Args),
+    /// Make a changed manifest true
+    Apply(apply::Args),
     /// Replace a service's release, losing no request, and follow it
     Deploy(deploy::Args),
     /// Take a service back to its last good release, at once
     Rollback(rollback::Args),
+    /// Replace every instance by a fresh one of the same release
+    Restart(restart::Args),
+    /// Have every instance read its configuration again
+    Reload(reload::Args),
+    /// Drain and stop a service until it is started again
+    Stop(stop::Args),
+    /// Start a service that was stopped
+    Start(start::Args),
+    /// Change how many instances a service has
+    Scale(scale::Args),
     /// Show what runs
     Status(status::Args),
+    /// Show what every service does and uses, live
+    Top(top::Args),
+    /// Show what services printed
+    Logs(logs::Args),
+    /// Show every change, with its cause and who asked
+    Events(events::Args),
+    /// Show what was done, how it ended and what it cost
+    History(history::Args),
+    /// See it work: load, deploys, a rollback and kills on this machine, and what was lost
+    Demo(demo::Args),
     /// Run the sample service that the examples use
     Sample(sample::Args),
+    /// Print what a shell needs to complete commands and options
+    Completions(completions::Args),
 }
 
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
     let Cli { global, command } = Cli::parse();
     let ended = match command {
+        Command::Init(args) => init::run(&args, &global),
         Command::Check(args) => check::run(args, &global),
         Command::Up(args) => up::run(args, &global),
         Command::Down(args) => down::run(args, &global),
+        Command::Plan(args) => plan::run(args, &global),
+        Command::Apply(args) => apply::run(&args, &global),
         Command::Deploy(args) => deploy::run(args, &global),
         Command::Rollback(args) => rollback::run(args, &global),
+        Command::Restart(args) => restart::run(&args, &global),
+        Command::Reload(args) => reload::run(&args, &global),
+        Command::Stop(args) => stop::run(&args, &global),
+        Command::Start(args) => start::run(&args, &global),
+        Command::Scale(args) => scale::run(&args, &global),
         Command::Status(args) => status::run(args, &global),
+        Command::Top(args) => top::run(&args, &global),
+        Command::Logs(args) => logs::run(&args, &global),
+        Command::Events(args) => events::run(&args, &global),
+        Command::History(args) => history::run(args, &global),
+        Command::Demo(args) => demo::run(args, &global),
         Command::Sample(args) => sample::run(args, &global),
+        Command::Completions(args) => completions::run(&args, &global),
     };
     ended.unwrap_or_else(|failure: Failure| {
         failure.say(&global);
         failure.code.into()
     })
 }
+
+pub(crate) use apply::recorded as apply_recorded;
 
 /// The manifest that the options name, checked; what is wrong with it has been printed otherwise.
 fn load_manifest(global: &Global) -> Result<Loaded, Failure> {
@@ -173,7 +238,7 @@ fn load_manifest(global: &Global) -> Result<Loaded, Failure> {
             Failure::new(Code::Usage, error)
         }
         ConfigError::NotFound(_) => Failure::new(Code::Usage, error)
-            .with_hint("name one with -c FILE; examples/hello/handover.toml is one to begin with"),
+            .with_hint("name one with -c FILE, or write a first one: handover init"),
         ConfigError::Unreadable { .. } => Failure::new(Code::Usage, error),
     })
 }
@@ -183,6 +248,17 @@ fn say_warnings(loaded: &Loaded, global: &Global) {
     if !loaded.warnings.is_empty() {
         say_report(&loaded.warnings(), global);
         say(&format!("{}; it holds all the same\n", count(loaded.warnings.len(), "warning")));
+    }
+}
+
+/// Says only that there are some: for commands that are about something else.
+fn count_warnings(loaded: &Loaded) {
+    if !loaded.warnings.is_empty() {
+        let option = match loaded.path.file_name() {
+            Some(name) if name == "handover.toml" => String::new(),
+            _ => format!(" -c {}", loaded.path.display()),
+        };
+        say(&format!("{}: see `handover check{option}`\n", count(loaded.warnings.len(), "warning")));
     }
 }
 
@@ -199,13 +275,22 @@ fn say(text: &str) {
 impl Failure {
     /// Prints it for people on standard error.
     fn say(&self, global: &Global) {
-        let (red, cyan, off) =
-            if global.colour_err() { ("\x1b[1;31m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
+        say(&self.text(global.colour_err()));
+    }
+
+    /// Prints it among the lines of what goes on all the same.
+    fn say_on(&self, screen: &mut client::Screen) {
+        let text = self.text(screen.colour);
+        screen.line(text.trim_end());
+    }
+
+    fn text(&self, colour: bool) -> String {
+        let (red, cyan, off) = if colour { ("\x1b[1;31m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
         let mut text = format!("{red}error:{off} {}\n", self.message);
         if let Some(hint) = &self.hint {
             text.push_str(&format!("{cyan}hint:{off} {hint}\n"));
         }
-        say(&text);
+        text
     }
 }
 

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use self::checked::Surroundings;
+use self::checked::{Machine, Surroundings};
 use self::error::{ConfigError, Problem, Report, Severity};
 use self::read::{Given, Problems, Read, Table};
 
@@ -83,7 +83,15 @@ pub(crate) fn find(named: Option<&Path>) -> Result<PathBuf, ConfigError> {
 /// When it cannot be read, or says something wrong.
 pub(crate) fn load(path: &Path) -> Result<Loaded, ConfigError> {
     let (absolute, source) = read_file(path)?;
-    parse(&absolute, source, host::places::default_state_dir())
+    parse(&absolute, source, host::places::default_state_dir(), Machine::here())
+}
+
+/// Checks a text that is to be the manifest at `path`, which is absolute and need not be there.
+///
+/// # Errors
+/// When it says something wrong.
+pub(crate) fn check_text(path: &Path, text: String) -> Result<Loaded, ConfigError> {
+    parse(path, text, host::places::default_state_dir(), Machine::here())
 }
 
 /// The file's absolute path and text.
@@ -113,17 +121,23 @@ pub(crate) fn state_dir(path: &Path) -> Result<PathBuf, ConfigError> {
     };
     let mut problems = problems.into_found();
     let folder = absolute.parent().unwrap_or(&absolute);
-    let surroundings = Surroundings { folder, state_dir: host::places::default_state_dir() };
+    let surroundings =
+        Surroundings { folder, state_dir: host::places::default_state_dir(), machine: Machine::here() };
     checked::state_dir(&given, &surroundings, &mut problems)
         .ok_or_else(|| ConfigError::Wrong(Report::new(&absolute, &source, problems)))
 }
 
 /// Checks a manifest's text as if it were in the file `path`, which is absolute.
-fn parse(path: &Path, source: String, state_dir: Option<PathBuf>) -> Result<Loaded, ConfigError> {
+fn parse(
+    path: &Path,
+    source: String,
+    state_dir: Option<PathBuf>,
+    machine: Machine,
+) -> Result<Loaded, ConfigError> {
     let (raw, mut problems) = read_text(&source);
     let folder = path.parent().unwrap_or(path);
     let manifest = raw.as_ref().and_then(|raw| {
-        let surroundings = Surroundings { folder, state_dir };
+        let surroundings = Surroundings { folder, state_dir, machine };
         checked::check(raw, &surroundings, &mut problems)
     });
     let (Some(manifest), Some(raw)) = (manifest, raw) else {
@@ -163,6 +177,10 @@ fn syntax(source: &str, error: &toml::de::Error) -> Problem {
         }
         return problem.help("write a value after the `=`");
     }
+    if error.message().contains("leading zero") {
+        let digits: String = source[span.start..].chars().take_while(char::is_ascii_digit).collect();
+        return problem.help(format!("write it as text: \"{digits}\""));
+    }
     if error.message().contains("duplicate key") {
         return problem.label("a second time").help("each key and each table once; routes are [[route]]");
     }
@@ -173,3 +191,5 @@ fn syntax(source: &str, error: &toml::de::Error) -> Problem {
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_services;

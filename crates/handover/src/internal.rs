@@ -25,7 +25,7 @@ pub(crate) struct HolderArgs {
     pub(crate) lock_fd: Option<i32>,
 }
 
-/// Arguments of `internal agent` and `internal proxy`.
+/// Arguments of `internal agent`, `internal proxy` and `internal apply`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct RoleArgs {
     /// `state_dir`.
@@ -44,6 +44,8 @@ enum Internal {
     Proxy(RoleArgs),
     /// Becomes a service; its specification is in that descriptor.
     Exec(i32),
+    /// Makes the manifest true that was read last: on SIGHUP.
+    Apply(RoleArgs),
     /// Starting is all that is asked: this binary runs on this machine.
     SelfCheck,
 }
@@ -55,6 +57,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Internal::Agent(args)) => wiring::run_agent(&args),
         Ok(Internal::Proxy(args)) => wiring::run_proxy(&args),
         Ok(Internal::Exec(specification)) => wiring::run_exec(specification),
+        Ok(Internal::Apply(args)) => wiring::run_apply(&args),
         Ok(Internal::SelfCheck) => Code::Done.into(),
         Err(why) => {
             complain(&why);
@@ -88,6 +91,7 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Internal, Stri
         })),
         Some("agent") => options.role().map(Internal::Agent),
         Some("proxy") => options.role().map(Internal::Proxy),
+        Some("apply") => Options { generation: Some(0), ..options }.role().map(Internal::Apply),
         Some("self-check") => Ok(Internal::SelfCheck),
         _ => Err(format!("no such role: {}", role.display())),
     }
@@ -178,6 +182,10 @@ mod tests {
         assert_eq!(
             parse_words("proxy --generation 3 --run-dir /r --state-dir /s"),
             Ok(Internal::Proxy(role))
+        );
+        assert_eq!(
+            parse_words("apply --run-dir /r --state-dir /s"),
+            Ok(Internal::Apply(RoleArgs { state_dir: "/s".into(), run_dir: "/r".into(), generation: 0 }))
         );
         assert_eq!(parse_words("exec 4"), Ok(Internal::Exec(4)));
     }

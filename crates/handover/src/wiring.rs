@@ -5,6 +5,8 @@
 mod admin_server;
 mod agent;
 mod answers;
+mod beside;
+mod look;
 mod operations;
 mod own_log;
 mod report;
@@ -51,6 +53,22 @@ pub(crate) fn run_proxy(args: &RoleArgs) -> ExitCode {
         Err(error) => {
             tracing::error!(%error, "the proxy cannot go on");
             failed(&format!("the proxy cannot go on: {error}"))
+        }
+    }
+}
+
+/// What SIGHUP asks for: the manifest, read anew from where it was read last.
+pub(crate) fn run_apply(args: &RoleArgs) -> ExitCode {
+    let layout = Layout::new(&args.state_dir, &args.run_dir);
+    own_log::start(&layout, "apply", args.generation);
+    match crate::cli::apply_recorded(layout) {
+        Ok(ended) => {
+            tracing::info!("SIGHUP: {ended}");
+            Code::Done.into()
+        }
+        Err(failure) => {
+            tracing::error!(hint = failure.hint, "SIGHUP: {}", failure.message);
+            failure.code.into()
         }
     }
 }

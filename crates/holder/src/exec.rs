@@ -36,6 +36,10 @@ fn setup(spec: ExecSpec) -> Setup {
         stderr: spec.stderr.map(Into::into),
         cgroup_procs: spec.cgroup_procs.map(Into::into),
         open_files: spec.open_files,
+        user: spec.user,
+        group: spec.group,
+        umask: spec.umask,
+        notify_socket: spec.notify_socket.map(Into::into),
         error_descriptor: spec.error_descriptor,
     }
 }

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use host::Descriptor;
 use host::clock::MonotonicClock;
 use host::file::Lock;
+use host::out_of_memory::Killings;
 use host::paths::Layout;
 use host::process_tree::Trees;
 use host::signals::SignalSource;
 use model::holder_stop::Stop;
+use model::once_more::OnceMore;
 use model::role_restart::RoleRestart;
 use model::silence::OwnGap;
 use model::time::Instant;
@@ -44,6 +46,10 @@ pub(crate) struct Holder {
     /// The boot form, until an agent has it in the record.
     pub(crate) boot: Option<Descriptor>,
     pub(crate) listeners: BTreeMap<String, (Listener, Descriptor)>,
+    /// What is to be bound once its address is free, and when that is tried.
+    pub(crate) waiting_binds: Vec<(Listener, Instant)>,
+    /// Until then roles may still hold a socket that we let go of.
+    pub(crate) let_go_until: Instant,
     /// By instance: path and socket.
     pub(crate) notify: BTreeMap<String, (String, Descriptor)>,
     pub(crate) instances: BTreeMap<String, Instance>,
@@ -54,6 +60,9 @@ pub(crate) struct Holder {
     pub(crate) agent_generation: u64,
     pub(crate) proxy_generation: u64,
     pub(crate) stop: Stop,
+    /// The command that applies a changed manifest.
+    pub(crate) apply: OnceMore,
+    pub(crate) killings: Killings,
     /// When every link gets a sign of life.
     pub(crate) alive_at: Instant,
     /// Cgroups of trees that are forgotten, to be removed once they are empty.

@@ -18,7 +18,7 @@ use host::process_tree::{INSTANCE_VARIABLE, STATE_VARIABLE, Tree};
 use model::time::Instant;
 use wire::collected::Kept;
 use wire::exec::{ExecSpec, SpawnSpec};
-use wire::link::FromHolder;
+use wire::link::{ExitStatus, FromHolder};
 use wire::vault::{Process, ProcessRole, VaultItem};
 
 use crate::holder::{Holder, exit_status, notify_item};
@@ -119,16 +119,18 @@ impl Holder {
         environment.retain(|(name, _)| name != STATE_VARIABLE && name != INSTANCE_VARIABLE);
         environment.push((STATE_VARIABLE.to_owned(), self.trees.state().to_owned()));
         environment.push((INSTANCE_VARIABLE.to_owned(), spec.instance.clone()));
-        if spec.notify {
-            let path = self.bind_notify(&spec.instance, &spec.file_name)?;
-            environment.push(("NOTIFY_SOCKET".to_owned(), path));
-        }
+        let notify = spec.notify.then(|| self.bind_notify(&spec.instance, &spec.file_name)).transpose()?;
+        environment.extend(notify.iter().map(|path| ("NOTIFY_SOCKET".to_owned(), path.clone())));
         let cgroup = self
             .trees
             .make_cgroup(&spec.file_name)
             .map_err(|error| format!("its cgroup cannot be made: {error}"))?;
         // One of that name is in use again.
         self.retired_cgroups.retain(|retired| Some(retired) != cgroup.as_ref());
+        if let Some(Err(why)) = spec.memory_max.map(|max| self.trees.limit_memory(cgroup.as_deref(), max)) {
+            self.retired_cgroups.extend(cgroup);
+            return Err(why);
+        }
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let (out, err) = self.layout.output(&spec.file_name);
         let exec = ExecSpec {
@@ -139,7 +141,11 @@ impl Holder {
             stdout: Some(text(out)),
             stderr: Some(text(err)),
             cgroup_procs: cgroup.as_ref().map(|cgroup| text(cgroup.join("cgroup.procs"))),
-            open_files: Some(self.open_files),
+            open_files: Some(spec.open_files.map_or(self.open_files, |both| (both, both))),
+            user: spec.user,
+            group: spec.group,
+            umask: spec.umask,
+            notify_socket: notify,
             ..ExecSpec::default()
         };
         let (pid, handle, starting) = self
@@ -207,6 +213,28 @@ impl Holder {
         }
     }
 
+    /// Another process of its tree is its main process from now on, also after the former one ended.
+    pub(crate) fn change_main(&mut self, name: &str, pid: u32) {
+        let Some(instance) = self.instances.get_mut(name) else { return };
+        // Of a process that ends meanwhile the handle says so.
+        let found = process::handle(pid).ok().zip(process::start_ticks(pid));
+        let Some((handle, start_ticks)) = found.filter(|_| self.trees.contains(&instance.tree(), pid)) else {
+            return self
+                .log
+                .info(format_args!("{name} has no process {pid}: its main process stays as it is"));
+        };
+        if !instance.runs() || instance.pid != pid {
+            instance.pid = pid;
+            instance.handle = Some(handle);
+            instance.is_child = false;
+            let former = instance.process.clone();
+            instance.process = Process { pid, start_ticks, descriptor: true, ended: None, ..former };
+            let item = instance.item();
+            self.deposit(item);
+        }
+        self.tell_agent(&FromHolder::MainPid { instance: name.to_owned(), pid });
+    }
+
     pub(crate) fn kill_tree(&mut self, name: &str) {
         let Some(instance) = self.instances.get(name) else { return };
         // A process that is still starting may not be in its cgroup yet.
@@ -243,7 +271,11 @@ impl Holder {
         // A process that ended while it started has said why by now.
         self.follow_start(name);
         let Some(instance) = self.instances.get_mut(name) else { return };
-        let status = exit_status(ended);
+        let unasked = matches!(ended, Ended::Signal(process::KILL) | Ended::Unknown);
+        let status = match unasked && self.killings.include(instance.tree().cgroup.as_deref(), instance.pid) {
+            true => ExitStatus::OutOfMemory,
+            false => exit_status(ended),
+        };
         instance.process.ended = Some(status);
         instance.process.pid = 0;
         instance.process.descriptor = false;

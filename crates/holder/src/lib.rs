@@ -49,9 +49,6 @@ pub enum HolderError {
         /// The living one, where it says so.
         pid: Option<u32>,
     },
-    /// A path that cannot be passed on.
-    #[error("{0} is not UTF-8; Handover passes its paths on as text, so choose another state_dir")]
-    Path(String),
     /// Something the system refused.
     #[error("{what}: {error}")]
     System {

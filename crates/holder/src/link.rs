@@ -4,15 +4,14 @@
 //!  collecting ── vault-complete ──► linked        over a rescue socket
 //!  linked                                         over the pair that a role is started with
 //! ```
-//! It knows no meaning of a message but the hello's.
+//! It knows no meaning of a message.
 
 use std::io;
 
 use host::Descriptor;
 use host::channel::Channel;
-use wire::link::{FromHolder, Hello, ToHolder};
-use wire::session::{Session, SessionError};
-use wire::{PROTOCOL_MAX, PROTOCOL_MIN};
+use wire::holder_end::{HolderEnd, HolderEndError};
+use wire::link::{FromHolder, ToHolder};
 
 /// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;
@@ -28,11 +27,7 @@ pub(crate) enum LinkError {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("{0}")]
-    Session(#[from] SessionError),
-    #[error("it speaks protocol {0} to {1}, this build {PROTOCOL_MIN} to {PROTOCOL_MAX}")]
-    Protocol(u16, u16),
-    #[error("it broke the protocol: {0}")]
-    Order(&'static str),
+    Rules(#[from] HolderEndError),
 }
 
 impl LinkError {
@@ -49,8 +44,7 @@ pub(crate) type Received = (ToHolder, Vec<Descriptor>);
 #[derive(Debug)]
 pub(crate) struct Link {
     channel: Channel,
-    session: Session<ToHolder, Descriptor>,
-    greeted: bool,
+    end: HolderEnd<Descriptor>,
     /// The role's vault is still coming.
     pub(crate) collecting: bool,
 }
@@ -58,18 +52,8 @@ pub(crate) struct Link {
 impl Link {
     /// A link that begins with our hello. With `rescue` the role gives its vault first.
     pub(crate) fn new(channel: Channel, rescue: bool) -> Result<Self, LinkError> {
-        let hello = Hello {
-            min: PROTOCOL_MIN,
-            max: PROTOCOL_MAX,
-            role: "holder".to_owned(),
-            pid: host::process::current_pid(),
-            generation: 0,
-            build: env!("CARGO_PKG_VERSION").to_owned(),
-            rescue,
-        };
-        let mut link = Self { channel, session: Session::new(), greeted: false, collecting: rescue };
-        link.send(&FromHolder::Hello(hello), Vec::new())?;
-        Ok(link)
+        let end = HolderEnd::new(host::process::current_pid(), env!("CARGO_PKG_VERSION"), rescue)?;
+        Ok(Self { channel, end, collecting: rescue })
     }
 
     pub(crate) fn descriptor(&self) -> Descriptor {
@@ -77,19 +61,15 @@ impl Link {
     }
 
     /// Queues a message.
-    pub(crate) fn send(
-        &mut self,
-        message: &FromHolder,
-        descriptors: Vec<Descriptor>,
-    ) -> Result<(), LinkError> {
-        Ok(self.session.queue(message, descriptors)?)
+    pub(crate) fn send(&mut self, message: &FromHolder, with: Vec<Descriptor>) -> Result<(), LinkError> {
+        Ok(self.end.send(message, with)?)
     }
 
     /// Writes what fits.
     pub(crate) fn flush(&mut self) -> Result<(), LinkError> {
-        while let Some((bytes, descriptors)) = self.session.transmit() {
+        while let Some((bytes, descriptors)) = self.end.transmit() {
             match self.channel.send(bytes, descriptors) {
-                Ok(written) => self.session.transmitted(written),
+                Ok(written) => self.end.transmitted(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
@@ -99,7 +79,7 @@ impl Link {
 
     /// Whether something waits to be written.
     pub(crate) fn wants_to_write(&mut self) -> bool {
-        self.session.transmit().is_some()
+        self.end.transmit().is_some()
     }
 
     /// Reads all that is there into `messages`, also when the link then turns out to be at its end.
@@ -109,31 +89,12 @@ impl Link {
             let mut descriptors = Vec::new();
             match self.channel.recv(&mut buffer, &mut descriptors) {
                 Ok(0) => return Err(LinkError::Closed),
-                Ok(received) => self.session.receive(&buffer[..received], descriptors)?,
+                Ok(received) => self.end.receive(&buffer[..received], descriptors, messages)?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
-            while let Some((message, descriptors)) = self.session.poll_message()? {
-                self.check(&message)?;
-                messages.push((message, descriptors));
-            }
         }
         Ok(())
-    }
-
-    fn check(&mut self, message: &ToHolder) -> Result<(), LinkError> {
-        match message {
-            ToHolder::Hello(_) if self.greeted => Err(LinkError::Order("a second hello")),
-            ToHolder::Hello(hello) if hello.min > PROTOCOL_MAX || hello.max < PROTOCOL_MIN => {
-                Err(LinkError::Protocol(hello.min, hello.max))
-            }
-            ToHolder::Hello(_) => {
-                self.greeted = true;
-                Ok(())
-            }
-            _ if !self.greeted => Err(LinkError::Order("something before its hello")),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -141,6 +102,7 @@ impl Link {
 mod tests {
     use host::listener::{bind_tcp, socket_cookie};
     use wire::collected::{Collected, Kept};
+    use wire::link::Hello;
     use wire::role::RoleLink;
     use wire::vault::{Listener, ListenerUse, VaultItem};
 
@@ -235,13 +197,5 @@ mod tests {
             cookies(rescued.iter().map(|(_, s)| s.as_ref().unwrap()).collect()),
             cookies(sockets.iter().collect())
         );
-    }
-
-    #[test]
-    fn a_role_that_speaks_before_its_hello_is_not_listened_to() {
-        let (ours, theirs) = Channel::pair().unwrap();
-        let mut link = Link::new(ours, false).unwrap();
-        theirs.send(&wire::frame::encode(&ToHolder::Alive, 0).unwrap(), &[]).unwrap();
-        assert!(matches!(link.read(&mut Vec::new()), Err(LinkError::Order(_))));
     }
 }

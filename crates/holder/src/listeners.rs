@@ -1,61 +1,103 @@
 //! Listening sockets: bound once, kept, handed out, closed when the agent says so.
 //!
+//! ```text
+//!  bind ──► held ── unbind ──► withdrawn: the address is free once the last role has let go of its copy
+//!    │ in use, and something was let go just now
+//!    └──► waiting ── free ──► held          at most 5 s, then it is refused
+//! ```
 //! It never accepts.
 
 use std::io;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::time::Duration;
 
 use host::Descriptor;
-use host::listener::{bind_local, bind_tcp, is_listening, listen, local_address};
+use host::listener::{is_listening, listen};
+use model::time::Instant;
 use wire::link::FromHolder;
-use wire::vault::{Listener, ListenerUse, VaultItem};
+use wire::vault::{Listener, VaultItem};
 
 use crate::holder::Holder;
 
+/// For roles to let go of a socket.
+const LET_GO_MAX: Duration = Duration::from_secs(5);
+/// Between two tries to bind what they hold.
+pub(crate) const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+
 impl Holder {
-    pub(crate) fn bind(&mut self, name: &str, used_by: ListenerUse, requested: &str, backlog: u32) {
-        let wanted = Listener {
-            name: name.to_owned(),
-            used_by,
-            requested: requested.to_owned(),
-            address: String::new(),
-            backlog,
-        };
-        let held = self.listeners.get(name).cloned();
+    /// Binds and listens as `wanted` says, or keeps what does already.
+    pub(crate) fn bind(&mut self, wanted: Listener) {
+        self.waiting_binds.retain(|(other, _)| other.name != wanted.name);
+        let held = self.listeners.get(&wanted.name).cloned();
+        // The same address under another name is the same socket: it stays when that name goes.
+        let other = self.listeners.values().find(|(l, _)| l.requested == wanted.requested && l.is_fixed());
         let result = match held {
-            Some((held, socket)) if held.requested == requested => keep(held, socket, &wanted),
-            _ => open(wanted),
+            Some((held, socket)) if held.requested == wanted.requested => keep(held, socket, &wanted),
+            _ => match other.cloned() {
+                Some((other, socket)) => {
+                    keep(Listener { name: wanted.name.clone(), ..other }, socket, &wanted)
+                }
+                None => open(wanted.clone()),
+            },
         };
-        let message = match result {
-            Ok((listener, socket)) => {
-                let bound = FromHolder::Bound { name: name.to_owned(), address: listener.address.clone() };
-                let kept = (listener, socket);
-                self.deposit((VaultItem::Listener(kept.0.clone()), Some(kept.1.clone())));
-                self.listeners.insert(name.to_owned(), kept);
-                bound
+        let now = self.now;
+        match result {
+            Ok(kept) => self.bound(kept),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && self.let_go_until > now => {
+                self.waiting_binds.push((wanted, now + RETRY_INTERVAL));
             }
             Err(error) => {
-                let why = host::listener::explain(requested, &error);
+                let Listener { name, requested, .. } = wanted;
+                let why = host::listener::explain(&requested, &error);
                 let error = format!("listener `{name}` cannot listen on {requested}: {why}");
                 self.log.info(&error);
-                FromHolder::BindFailed { name: name.to_owned(), error }
+                self.tell_agent(&FromHolder::BindFailed { name, error });
             }
-        };
-        self.tell_agent(&message);
+        }
+    }
+
+    fn bound(&mut self, (listener, socket): (Listener, Descriptor)) {
+        let item = VaultItem::Listener(listener.clone());
+        let Listener { name, address, .. } = listener.clone();
+        if let Some((former, old)) = self.listeners.insert(name.clone(), (listener, socket.clone()))
+            && host::number(&old) != host::number(&socket)
+        {
+            // Also by roles that hear of no new ones: a copy anywhere keeps its queue alive.
+            self.withdraw(&[item.key()]);
+            self.let_go(&former);
+        }
+        self.deposit((item, Some(socket)));
+        self.tell_agent(&FromHolder::Bound { name, address });
     }
 
     pub(crate) fn unbind(&mut self, name: &str) {
+        self.waiting_binds.retain(|(waiting, _)| waiting.name != name);
         if let Some((listener, _)) = self.listeners.remove(name) {
             self.withdraw(&[VaultItem::Listener(listener.clone()).key()]);
-            remove_path(&listener);
+            self.let_go(&listener);
+        }
+    }
+
+    /// Nobody needs it under its former name or address.
+    fn let_go(&mut self, former: &Listener) {
+        if !self.listeners.values().any(|(listener, _)| listener.address == former.address) {
+            remove_path(former);
+            self.let_go_until = self.now + LET_GO_MAX;
+        }
+    }
+
+    /// Tries again what could not be bound because somebody still held it.
+    pub(crate) fn retry_binds(&mut self) {
+        let now = self.now;
+        let due = |(_, at): &mut (Listener, Instant)| *at <= now;
+        for (wanted, _) in self.waiting_binds.extract_if(.., due).collect::<Vec<_>>() {
+            self.bind(wanted);
         }
     }
 }
 
 /// Removes the file of a local socket.
 pub(crate) fn remove_path(listener: &Listener) {
-    if listener.used_by == ListenerUse::AdminLocal {
+    if listener.address.starts_with('/') {
         let _ = std::fs::remove_file(&listener.address);
     }
 }
@@ -69,21 +111,15 @@ fn keep(held: Listener, socket: Descriptor, wanted: &Listener) -> io::Result<(Li
 }
 
 fn open(mut listener: Listener) -> io::Result<(Listener, Descriptor)> {
-    let requested = listener.requested.strip_prefix("unix:").unwrap_or(&listener.requested);
-    let socket = if requested.starts_with('/') {
-        listener.address = requested.to_owned();
-        bind_local(Path::new(requested))?
-    } else {
-        let address: SocketAddr = requested.parse().map_err(io::Error::other)?;
-        let socket = bind_tcp(address, listener.backlog)?;
-        listener.address = local_address(&socket)?.to_string();
-        socket
-    };
+    let (socket, address) = host::listener::open(&listener.requested, listener.backlog)?;
+    listener.address = address;
     Ok((listener, socket))
 }
 
 #[cfg(test)]
 mod tests {
+    use wire::vault::ListenerUse;
+
     use super::*;
 
     fn wanted(requested: &str) -> Listener {

@@ -1,6 +1,7 @@
 //! The holder's few lines: all in `logs/handover.log`, what people should see on standard error too.
 //!
-//! Neither failing to write nor nobody reading stops it from working.
+//! Neither failing to write nor nobody reading stops it from working. The agent says in `run/log` whether lines are
+//! JSON, as it says to every role.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -13,13 +14,14 @@ use model::time::WallTime;
 #[derive(Debug)]
 pub(crate) struct Log {
     file: Option<File>,
+    form: std::path::PathBuf,
     pid: u32,
 }
 
 impl Log {
     pub(crate) fn open(layout: &Layout) -> Self {
         let file = host::file::append_private(&layout.own_log()).ok();
-        Self { file, pid: host::process::current_pid() }
+        Self { file, form: layout.run_dir.join("log"), pid: host::process::current_pid() }
     }
 
     /// For who looks later.
@@ -37,10 +39,14 @@ impl Log {
     }
 
     fn write(&mut self, severity: &str, text: &dyn Display) {
-        if let Some(file) = &mut self.file {
-            let line =
-                format!("{} {severity:>5} holder[{}]: {text}\n", WallTime(host::clock::wall_ms()), self.pid);
-            let _ = file.write_all(line.as_bytes());
+        let Some(file) = &mut self.file else { return };
+        let (at, pid) = (WallTime(host::clock::wall_ms()), self.pid);
+        let mut line = format!("{at} {severity:>5} holder[{pid}]: {text}\n");
+        if std::fs::read(&self.form).is_ok_and(|form| form.starts_with(b"json ")) {
+            let (at, level, said) = (at.to_string(), severity.to_lowercase(), text.to_string());
+            let form = serde_json::json!({ "at": at, "level": level, "role": "holder", "pid": pid, "message": said });
+            line = form.to_string() + "\n";
         }
+        let _ = file.write_all(line.as_bytes());
     }
 }

@@ -19,7 +19,7 @@ use model::silence::Silence;
 use wire::collected::Kept;
 use wire::exec::ExecSpec;
 use wire::link::{FromHolder, SILENCE_MS_MAX, ToHolder};
-use wire::vault::{Process, ProcessRole, VaultItem};
+use wire::vault::{Listener, Process, ProcessRole, VaultItem};
 
 use crate::holder::Holder;
 use crate::link::{Link, LinkError, Received};
@@ -164,26 +164,23 @@ impl Holder {
         }
     }
 
+    /// The arguments of one of our own commands.
+    pub(crate) fn internal(&self, command: &str) -> Vec<String> {
+        let [state, run] = [&self.layout.state_dir, &self.layout.run_dir].map(|path| path.to_string_lossy());
+        ["internal", command, "--state-dir", &*state, "--run-dir", &*run].map(str::to_owned).to_vec()
+    }
+
     fn spawn_role(&mut self, kind: ProcessRole, generation: u64) -> std::io::Result<Role> {
         let (ours, theirs) = Channel::pair()?;
         let name = format!("{}-{generation}", word(kind));
-        let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
-        let arguments = [
-            "internal",
-            word(kind),
-            "--state-dir",
-            &text(&self.layout.state_dir),
-            "--run-dir",
-            &text(&self.layout.run_dir),
-            "--generation",
-            &generation.to_string(),
-        ];
+        let mut arguments = self.internal(word(kind));
+        arguments.extend(["--generation".to_owned(), generation.to_string()]);
         let mut environment = self.role_environment.clone();
         environment.push((STATE_VARIABLE.to_owned(), self.trees.state().to_owned()));
         environment.push((INSTANCE_VARIABLE.to_owned(), name.clone()));
         let spec = ExecSpec {
-            program: text(&self.committed),
-            arguments: arguments.map(str::to_owned).to_vec(),
+            program: self.committed.to_string_lossy().into_owned(),
+            arguments,
             environment,
             working_directory: Some("/".to_owned()),
             ..ExecSpec::default()
@@ -295,11 +292,12 @@ impl Holder {
     fn obey_agent(&mut self, message: ToHolder) {
         match message {
             ToHolder::Bind { name, used_by, address, backlog } => {
-                self.bind(&name, used_by, &address, backlog)
+                self.bind(Listener::wanted(name, used_by, address, backlog))
             }
             ToHolder::Unbind { name } => self.unbind(&name),
             ToHolder::Spawn(spec) => self.spawn_instance(*spec),
             ToHolder::Signal { instance, signal } => self.signal_instance(&instance, signal),
+            ToHolder::MainPid { instance, pid } => self.change_main(&instance, pid),
             ToHolder::KillTree { instance } => self.kill_tree(&instance),
             ToHolder::Forget { instance } => self.forget_instance(&instance),
             // What every role may say.

@@ -30,7 +30,8 @@ enum Source {
     RoleStart(String),
     RoleEnd(String),
     InstanceStart(String),
-    InstanceEnd(String),
+    /// With the process that it was about: another one may be the main process by then.
+    InstanceEnd(String, u32),
 }
 
 /// Runs until everything is stopped.
@@ -62,6 +63,7 @@ impl Holder {
         }
         self.start_due_roles();
         self.kill_overdue();
+        self.retry_binds();
         while let Some(action) = self.stop.poll_action(self.facts(), now) {
             self.act(action);
         }
@@ -121,7 +123,8 @@ impl Holder {
             [&self.agent_restart, &self.proxy_restart].into_iter().filter_map(|r| r.poll_timeout());
         let restarts = restarts.filter(|_| !self.stop.has_begun());
         let now = Instant::from_start(self.clock.now());
-        kills.chain(restarts).map(|at| now.until(at)).min().unwrap_or(TICK).min(TICK)
+        let binds = self.waiting_binds.iter().map(|(_, at)| *at);
+        kills.chain(restarts).chain(binds).map(|at| now.until(at)).min().unwrap_or(TICK).min(TICK)
     }
 
     fn wait(&mut self) {
@@ -163,7 +166,7 @@ impl Holder {
                 all.push((Source::InstanceStart(name.clone()), read(&starting.descriptor())));
             }
             if let Some(handle) = instance.handle.as_ref().filter(|_| !instance.is_child) {
-                all.push((Source::InstanceEnd(name.clone()), read(handle)));
+                all.push((Source::InstanceEnd(name.clone(), instance.pid), read(handle)));
             }
         }
         all
@@ -181,8 +184,10 @@ impl Holder {
                 }
             }
             Source::InstanceStart(name) => self.follow_start(&name),
-            Source::InstanceEnd(name) => {
-                if let Some(Instance { process, handle: Some(handle), .. }) = self.instances.get(&name) {
+            Source::InstanceEnd(name, pid) => {
+                if let Some(Instance { process, handle: Some(handle), .. }) = self.instances.get(&name)
+                    && process.pid == pid
+                {
                     let ended = process::end_of_other(handle, process.pid, process.start_ticks);
                     self.instance_ended(&name, ended);
                 }
@@ -206,7 +211,7 @@ impl Holder {
                 Ok(Some(Caught::Child)) => {}
                 Ok(Some(Caught::Terminate | Caught::Interrupt)) => self.asked_to_stop(),
                 Ok(Some(Caught::HangUp)) if self.terminal => self.asked_to_stop(),
-                Ok(Some(Caught::HangUp)) => self.log.warn("SIGHUP is ignored"),
+                Ok(Some(Caught::HangUp)) => self.apply_manifest(),
                 Ok(Some(Caught::User2)) => self.log.warn("SIGUSR2 is ignored"),
                 Ok(None) => return,
                 Err(error) => return self.log.warn(format_args!("signals cannot be read: {error}")),
@@ -238,9 +243,35 @@ impl Holder {
             self.follow_role_start(&name);
             return self.role_ended(&name, ended);
         }
-        let instance = self.instances.values().find(|i| i.is_child && i.runs() && i.pid == pid);
+        // Also a main process that was not our child when it became that.
+        let instance = self.instances.values().find(|i| i.runs() && i.pid == pid);
         if let Some(name) = instance.map(|instance| instance.process.name.clone()) {
             self.instance_ended(&name, ended);
+        }
+        if self.apply.pid() == Some(pid) {
+            if ended != Ended::Code(0) {
+                self.log
+                    .warn(format_args!("the manifest is not applied ({ended}); `handover plan` says more"));
+            }
+            if self.apply.handle_ended() {
+                self.apply_manifest();
+            }
+        }
+    }
+
+    /// Has a command apply the changed manifest.
+    fn apply_manifest(&mut self) {
+        if self.stop.has_begun() || !self.apply.handle_asked() {
+            return self
+                .log
+                .info("the manifest is not applied now: everything stops, or it is being applied");
+        }
+        let arguments = self.internal("apply");
+        let environment = self.role_environment.clone();
+        match process::spawn(&process::Start { program: &self.committed, arguments, environment, keep: &[] })
+        {
+            Ok(pid) => self.apply.handle_started(pid),
+            Err(error) => self.log.warn(format_args!("the manifest is not applied: {error}")),
         }
     }
 }

@@ -5,7 +5,6 @@
 //! ```
 //! Nothing is bound or started here. A role that answers too late is adopted without its vault.
 
-use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,16 +13,19 @@ use host::Descriptor;
 use host::channel::Channel;
 use host::clock::MonotonicClock;
 use host::file::{Lock, write_private};
+use host::out_of_memory::Killings;
 use host::paths::Layout;
 use host::poll::Interest;
 use host::process;
 use host::process_tree::{Tree, Trees};
 use host::signals::SignalSource;
+use model::gathering::Gathering;
+use model::role_environment::{OPEN_FILES_VARIABLE, open_files_in, role_environment};
 use model::role_restart::RoleRestart;
 use model::silence::OwnGap;
 use model::time::Instant;
 use wire::collected::Collected;
-use wire::link::{ExitStatus, SILENCE_MS_MAX, ToHolder};
+use wire::link::{ExitStatus, ToHolder};
 use wire::vault::{Process, ProcessRole, VaultItem};
 
 use crate::holder::Holder;
@@ -33,33 +35,18 @@ use crate::log::Log;
 use crate::roles::{Role, describe, word};
 use crate::{HolderError, Options};
 
-/// For the other vaults, once one is whole.
-const OTHERS_MAX: Duration = Duration::from_secs(2);
-/// For the first vault: a role that does not answer for longer is killed by the watchdog.
-const FIRST_MAX: Duration = Duration::from_millis(SILENCE_MS_MAX);
 /// Between two looks at the deadlines.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// So often it is looked whether the last cgroups are empty.
 const LAST_LOOKS_MAX: u32 = 40;
 /// Between two of these looks.
 const LAST_LOOK_INTERVAL: Duration = Duration::from_millis(25);
-/// Names of variables that roles get of our environment; names that end with `*` are prefixes.
-const ROLE_VARIABLES: &str =
-    "PATH HOME USER LOGNAME LANG LC_* TZ TMPDIR XDG_RUNTIME_DIR RUST_BACKTRACE RUST_LOG HANDOVER_LOG";
-/// Passes the original limit of open descriptors through roles to the holder that one of them may start.
-const OPEN_FILES_VARIABLE: &str = "HANDOVER_OPEN_FILES";
-
 /// A holder that has the lock and knows what runs.
 pub(crate) fn prepare(options: &Options) -> Result<Holder, HolderError> {
     let system = |what: &str| {
         let what = what.to_owned();
         move |error| HolderError::System { what, error }
     };
-    for path in [&options.state_dir, &options.run_dir] {
-        if path.to_str().is_none() {
-            return Err(HolderError::Path(path.display().to_string()));
-        }
-    }
     let layout = Layout::new(&options.state_dir, &options.run_dir);
     // First of all what was inherited, so that nothing else gets their numbers.
     let boot =
@@ -79,11 +66,8 @@ pub(crate) fn prepare(options: &Options) -> Result<Holder, HolderError> {
     process::become_subreaper().map_err(system("it cannot become the parent of orphans"))?;
     let raised =
         process::raise_open_files().map_err(system("the limit of open descriptors cannot be raised"))?;
-    let open_files = std::env::var(OPEN_FILES_VARIABLE)
-        .ok()
-        .filter(|_| options.rescue)
-        .and_then(|text| parse_limit(&text))
-        .unwrap_or(raised);
+    let passed = std::env::var(OPEN_FILES_VARIABLE).ok().filter(|_| options.rescue);
+    let open_files = passed.and_then(|text| open_files_in(&text)).unwrap_or(raised);
     let committed = process::own_program().map_err(system("its own program has no path"))?;
     let clock = MonotonicClock::start();
     let now = Instant::from_start(clock.now());
@@ -102,6 +86,8 @@ pub(crate) fn prepare(options: &Options) -> Result<Holder, HolderError> {
         _lock: lock,
         boot,
         listeners: Default::default(),
+        waiting_binds: Vec::new(),
+        let_go_until: now,
         notify: Default::default(),
         instances: Default::default(),
         roles: Vec::new(),
@@ -110,15 +96,16 @@ pub(crate) fn prepare(options: &Options) -> Result<Holder, HolderError> {
         agent_generation: 0,
         proxy_generation: 0,
         stop: Default::default(),
+        apply: Default::default(),
+        killings: Killings::watch(),
         alive_at: now,
         retired_cgroups: Vec::new(),
         finished: None,
     };
     take_over(&mut holder, options.rescue);
     let pid = format!("{}\n", process::current_pid());
-    let pid_file = holder.layout.pid_file();
-    write_private(&pid_file, pid.as_bytes()).map_err(system("the pid file cannot be written"))?;
-    Ok(holder)
+    let written = write_private(&holder.layout.pid_file(), pid.as_bytes());
+    written.map_err(system("the pid file cannot be written")).map(|()| holder)
 }
 
 fn runs_already(layout: &Layout) -> HolderError {
@@ -127,27 +114,6 @@ fn runs_already(layout: &Layout) -> HolderError {
         state_dir: layout.state_dir.display().to_string(),
         pid: pid.filter(|pid| process::is_alive(*pid)),
     }
-}
-
-fn parse_limit(text: &str) -> Option<(u64, u64)> {
-    let (soft, hard) = text.split_once(':')?;
-    Some((soft.parse().ok()?, hard.parse().ok()?))
-}
-
-fn role_environment(
-    variables: impl Iterator<Item = (OsString, OsString)>,
-    (soft, hard): (u64, u64),
-) -> Vec<(String, String)> {
-    let passes = |name: &str| {
-        ROLE_VARIABLES.split(' ').any(|known| match known.strip_suffix('*') {
-            Some(prefix) => name.starts_with(prefix),
-            None => name == known,
-        })
-    };
-    let limit = (OPEN_FILES_VARIABLE.to_owned(), format!("{soft}:{hard}"));
-    let text =
-        variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    text.filter(|(name, _)| passes(name)).chain([limit]).collect()
 }
 
 /// Takes over what a former holder left: roles, sockets, processes.
@@ -196,20 +162,16 @@ fn take_over(holder: &mut Holder, rescue: bool) {
 
 /// Removes notify sockets of instances that are no more.
 fn remove_stale_notify(holder: &Holder) {
-    for entry in std::fs::read_dir(holder.layout.run_dir.join("notify")).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if !holder.notify.values().any(|(known, _)| Path::new(known) == path) {
-            let _ = std::fs::remove_file(path);
-        }
-    }
+    let is_known = |path: &Path| holder.notify.values().any(|(known, _)| Path::new(known) == path);
+    host::folder::keep_only(&holder.layout.notify_dir(), is_known);
 }
 
 /// Connects to every rescue socket that somebody listens on, and removes the others.
 fn connect(holder: &mut Holder) -> Vec<Role> {
     let mut roles = Vec::new();
-    for entry in std::fs::read_dir(holder.layout.rescue_dir()).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let Some((kind, generation)) = parse_name(&path) else { continue };
+    for (path, role, generation) in holder.layout.rescue_sockets() {
+        let kinds = [ProcessRole::Agent, ProcessRole::Proxy];
+        let Some(kind) = kinds.into_iter().find(|kind| word(*kind) == role) else { continue };
         let last = holder.generation(kind);
         *last = generation.max(*last);
         match connect_to(&path, kind, generation, holder.now) {
@@ -231,36 +193,21 @@ fn connect_to(path: &Path, kind: ProcessRole, generation: u64, now: Instant) -> 
     Ok(role)
 }
 
-/// `agent-3.sock`.
-fn parse_name(path: &Path) -> Option<(ProcessRole, u64)> {
-    let (role, generation) = path.file_name()?.to_str()?.strip_suffix(".sock")?.split_once('-')?;
-    let role = [ProcessRole::Agent, ProcessRole::Proxy].into_iter().find(|kind| word(*kind) == role)?;
-    Some((role, generation.parse().ok()?))
-}
-
 /// Reads vaults until all are whole, or those that are missing had their time.
 fn collect(holder: &mut Holder, roles: &mut [Role]) -> Collected<Descriptor> {
     let mut collected = Collected::default();
-    let begun = holder.now;
-    let mut first_whole = None;
+    let mut gathering = Gathering::new(holder.now);
     loop {
         holder.look_at_clock();
-        let now = holder.now;
         for role in roles.iter_mut() {
             if let Err(why) = collect_from(role, &mut collected) {
                 holder.log.warn(format_args!("{} does not give its vault: {why}", role.process.name));
                 role.link = None;
             }
         }
-        let waits = |role: &Role| role.link.as_ref().is_some_and(|link| link.collecting);
-        if first_whole.is_none() && roles.iter().any(|role| role.link.is_some() && !waits(role)) {
-            first_whole = Some(now);
-        }
-        let is_over = match first_whole {
-            Some(at) => now.since(at) >= OTHERS_MAX,
-            None => now.since(begun) >= FIRST_MAX,
-        };
-        if is_over || !roles.iter().any(waits) {
+        let links = roles.iter().filter_map(|role| role.link.as_ref());
+        let (waiting, whole): (Vec<_>, Vec<_>) = links.partition(|link| link.collecting);
+        if gathering.is_over(whole.len(), waiting.len(), holder.now) {
             return collected;
         }
         let interests: Vec<Interest> = roles
@@ -345,8 +292,10 @@ pub(crate) fn close(mut holder: Holder, killed: bool) -> ExitCode {
     }
     holder.notify.clear();
     remove_stale_notify(&holder);
-    for entry in std::fs::read_dir(holder.layout.rescue_dir()).into_iter().flatten().flatten() {
-        let _ = std::fs::remove_file(entry.path());
+    host::folder::keep_only(&holder.layout.rescue_dir(), |_| false);
+    if let Some(pid) = holder.apply.pid() {
+        // Not reaped yet, so the number is still its own.
+        let _ = process::signal_pid(pid, process::KILL);
     }
     holder.retired_cgroups.extend(holder.instances.values().filter_map(|instance| instance.tree().cgroup));
     for _ in 0..LAST_LOOKS_MAX {
@@ -361,35 +310,4 @@ pub(crate) fn close(mut holder: Holder, killed: bool) -> ExitCode {
     let _ = std::fs::remove_file(holder.layout.pid_file());
     holder.log.info(if killed { "everything is killed" } else { "everything is stopped" });
     if killed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn roles_get_the_few_variables_they_need_and_the_original_limit() {
-        let all = [
-            ("PATH", "/bin"),
-            ("LC_ALL", "C"),
-            ("NOTIFY_SOCKET", "/x"),
-            ("LISTEN_FDS", "1"),
-            ("SECRET", "s"),
-        ];
-        let all = all.into_iter().map(|(name, value)| (name.into(), value.into()));
-        let names: Vec<String> =
-            role_environment(all, (1024, 4096)).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["PATH", "LC_ALL", OPEN_FILES_VARIABLE]);
-        assert_eq!(parse_limit("1024:4096"), Some((1024, 4096)));
-        assert_eq!(parse_limit("1024"), None);
-    }
-
-    #[test]
-    fn a_rescue_socket_names_its_role() {
-        assert_eq!(parse_name(Path::new("/r/agent-3.sock")), Some((ProcessRole::Agent, 3)));
-        assert_eq!(parse_name(Path::new("/r/proxy-12.sock")), Some((ProcessRole::Proxy, 12)));
-        for name in ["instance-1.sock", "agent-.sock", "agent-1", "x"] {
-            assert_eq!(parse_name(Path::new(name)), None, "{name}");
-        }
-    }
 }

@@ -1,7 +1,8 @@
 //! What a started process does to itself before its program runs.
 //!
 //! ```text
-//! session → cgroup → standard streams → descriptors from 3 → signals → limits → umask → directory → execve
+//! session → cgroup → standard streams → descriptors from 3 → signals → limits → umask → groups, group, user →
+//! directory → execve
 //! ```
 //! A process alone in its session and cgroup can be found and ended as a whole. It is never tied to the life of the
 //! thread that started it: that one may be replaced while its children go on.
@@ -42,8 +43,16 @@ pub struct Setup {
     pub stderr: Option<PathBuf>,
     /// `cgroup.procs` to write itself into.
     pub cgroup_procs: Option<PathBuf>,
-    /// RLIMIT_NOFILE to restore: soft and hard.
+    /// RLIMIT_NOFILE: soft and hard.
     pub open_files: Option<(u64, u64)>,
+    /// Name or number of the user to become, with all of its groups.
+    pub user: Option<String>,
+    /// Name or number of the group to become, where that is not the user's own.
+    pub group: Option<String>,
+    /// File mode creation mask; `None` is 022.
+    pub umask: Option<u32>,
+    /// Its notify socket, for that user to own.
+    pub notify_socket: Option<PathBuf>,
     /// Descriptor of the pipe whose reader gets the error, and whose end says that the program runs.
     pub error_descriptor: i32,
 }

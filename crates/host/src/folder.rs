@@ -94,6 +94,16 @@ pub fn sync_all_of(path: &Path) -> io::Result<()> {
     system::sync_all_of(path)
 }
 
+/// Removes the files of a directory that are not to be kept. What cannot be removed stays.
+pub fn keep_only(directory: &Path, keeps: impl Fn(&Path) -> bool) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if !keeps(&path) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;

@@ -5,14 +5,21 @@
 //!
 //! Every descriptor made here is close-on-exec, and sockets are non-blocking. Nothing here decides anything.
 
+pub mod account;
+#[cfg(unix)]
+mod cgroup;
 pub mod channel;
 pub mod clock;
+pub mod disk;
 pub mod exec;
 pub mod file;
 pub mod folder;
+pub mod limits;
 pub mod listener;
 pub mod memory;
+pub mod newcomers;
 pub mod notify;
+pub mod out_of_memory;
 pub mod paths;
 pub mod places;
 pub mod poll;
@@ -23,6 +30,8 @@ pub mod random;
 pub mod rescue;
 pub mod signals;
 pub mod sockets;
+pub mod usage;
+pub mod watch;
 
 /// A shared, open descriptor: cloning it is cheap, the last clone closes it.
 #[cfg(unix)]

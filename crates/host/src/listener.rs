@@ -46,6 +46,20 @@ pub fn bind_local(path: &Path) -> io::Result<Descriptor> {
     system::bind_local(path)
 }
 
+/// Binds and listens on `IP:PORT`, or on a path, with or without `unix:`. Says which address it has.
+///
+/// # Errors
+/// As `bind_tcp` and `bind_local`, and when it is neither.
+pub fn open(requested: &str, backlog: u32) -> io::Result<(Descriptor, String)> {
+    let plain = requested.strip_prefix("unix:").unwrap_or(requested);
+    if plain.starts_with('/') {
+        return Ok((bind_local(Path::new(plain))?, plain.to_owned()));
+    }
+    let socket = bind_tcp(plain.parse().map_err(io::Error::other)?, backlog)?;
+    let address = local_address(&socket)?.to_string();
+    Ok((socket, address))
+}
+
 /// Listens (again) with that length of the accept queue; also after somebody called `shutdown` on it.
 ///
 /// # Errors

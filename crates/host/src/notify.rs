@@ -64,4 +64,20 @@ impl NotifySocket {
         bytes.truncate(received);
         Ok(bytes)
     }
+
+    /// The next datagram, which stays there for whoever reads after us until `take` is called; cancel-safe.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub async fn peek(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; DATAGRAM_BYTES_MAX];
+        let received = self.0.peek(&mut bytes).await?;
+        bytes.truncate(received);
+        Ok(bytes)
+    }
+
+    /// Removes the datagram that `peek` gave, if nobody else has.
+    pub fn take(&self) {
+        self.0.take();
+    }
 }

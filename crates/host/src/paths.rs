@@ -65,8 +65,10 @@ impl Layout {
     /// Makes every directory with its rights, and the link `state_dir/run`.
     ///
     /// # Errors
-    /// When a directory cannot be made, belongs to somebody else, or `run_dir` is too long for sockets in it.
+    /// When a directory cannot be made, belongs to somebody else, is no text, or `run_dir` is too long for sockets in
+    /// it.
     pub fn create(&self) -> io::Result<()> {
+        self.check_text()?;
         self.check_length()?;
         for (path, mode) in [
             (self.state_dir.clone(), 0o711),
@@ -76,7 +78,7 @@ impl Layout {
             (self.releases(), 0o755),
             (self.logs(), 0o700),
             (self.rescue_dir(), 0o700),
-            (self.run_dir.join("notify"), 0o711),
+            (self.notify_dir(), 0o711),
             (self.run_dir.join("output"), 0o700),
         ] {
             system::make_directory(&path, mode).map_err(|error| named(&path, &error))?;
@@ -86,6 +88,19 @@ impl Layout {
             system::make_link(&self.run_dir, &link).map_err(|error| named(&link, &error))?;
         }
         Ok(())
+    }
+
+    fn check_text(&self) -> io::Result<()> {
+        match [&self.state_dir, &self.run_dir].into_iter().find(|path| path.to_str().is_none()) {
+            None => Ok(()),
+            Some(path) => {
+                let text = format!(
+                    "{} is not UTF-8; Handover passes its paths on as text, so choose another state_dir",
+                    path.display()
+                );
+                Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+            }
+        }
     }
 
     fn check_length(&self) -> io::Result<()> {
@@ -170,9 +185,20 @@ impl Layout {
         self.rescue_dir().join(format!("{role}-{generation}.sock"))
     }
 
+    /// Every rescue socket that is there, with the role and the generation that its name says.
+    pub fn rescue_sockets(&self) -> Vec<(PathBuf, String, u64)> {
+        let entries = std::fs::read_dir(self.rescue_dir()).into_iter().flatten().flatten();
+        entries.filter_map(|entry| rescue_socket_of(entry.path())).collect()
+    }
+
+    /// Where the notify sockets are.
+    pub fn notify_dir(&self) -> PathBuf {
+        self.run_dir.join("notify")
+    }
+
     /// Notify socket of an instance, by its id as a path component. A long name is cut and told apart by a hash.
     pub fn notify_socket(&self, file_name: &str) -> PathBuf {
-        let directory = self.run_dir.join("notify");
+        let directory = self.notify_dir();
         if file_name.len() <= NOTIFY_NAME_BYTES_MAX {
             return directory.join(format!("{file_name}.sock"));
         }
@@ -192,6 +218,13 @@ impl Layout {
 pub fn short_hash(path: &Path) -> String {
     let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
     digest[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `agent-3.sock`.
+fn rescue_socket_of(path: PathBuf) -> Option<(PathBuf, String, u64)> {
+    let (role, generation) = path.file_name()?.to_str()?.strip_suffix(".sock")?.split_once('-')?;
+    let (role, generation) = (role.to_owned(), generation.parse().ok()?);
+    Some((path, role, generation))
 }
 
 fn named(path: &Path, error: &io::Error) -> io::Error {
@@ -218,6 +251,16 @@ mod tests {
         }
         assert!(Layout::new("/s", run + "x").check_length().is_err());
         assert_ne!(layout.notify_socket(&long), layout.notify_socket(&(long.clone() + "1")));
+    }
+
+    #[test]
+    fn a_rescue_socket_names_its_role() {
+        let of = |name: &str| rescue_socket_of(PathBuf::from(name)).map(|(_, role, at)| (role, at));
+        assert_eq!(of("/r/agent-3.sock"), Some(("agent".to_owned(), 3)));
+        assert_eq!(of("/r/proxy-12.sock"), Some(("proxy".to_owned(), 12)));
+        for name in ["/r/agent-.sock", "/r/agent-1", "/r/x"] {
+            assert_eq!(of(name), None, "{name}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The system's own places for a manifest and for state, and who may change a file there.
+//! The system's own places for a manifest and for state, and who may read or change a file there.
 //!
 //! Only names them: nothing is made or read here, but a file's rights.
 
@@ -30,4 +30,13 @@ pub fn default_state_dir() -> Option<PathBuf> {
 /// When the file's rights cannot be read.
 pub fn others_may_change(path: &Path) -> io::Result<bool> {
     system::others_may_change(path)
+}
+
+/// Users other than its owner may read the file (on Windows, where the access list of the folder rules: `false`). Its
+/// group counts as its owner does.
+///
+/// # Errors
+/// When the file's rights cannot be read.
+pub fn others_may_read(path: &Path) -> io::Result<bool> {
+    system::others_may_read(path)
 }

@@ -16,7 +16,7 @@ mod system;
 mod system;
 
 #[cfg(unix)]
-pub(crate) use system::{Stat, all_pids, environment, family, stat};
+pub(crate) use system::{Stat, all_pids, environment, family, stat, status_field};
 
 /// SIGHUP.
 pub const HUP: i32 = 1;
@@ -92,6 +92,14 @@ pub fn start_ticks(pid: u32) -> Option<u64> {
 /// When the system does not say.
 pub fn own_program() -> io::Result<PathBuf> {
     std::env::current_exe()
+}
+
+/// The file that a process runs; also where that was replaced or removed since it was started.
+///
+/// # Errors
+/// When there is no such process, or we may not know.
+pub fn executable(pid: u32) -> io::Result<PathBuf> {
+    system::executable(pid)
 }
 
 /// Becomes another program with the same process id and environment; `keep` stays open under the same numbers.

@@ -17,6 +17,9 @@ mod system;
 #[path = "process_tree/windows.rs"]
 mod system;
 
+#[cfg(unix)]
+pub(crate) use system::belongs_to_a_handover;
+
 /// Names the instance in a process's environment.
 pub const INSTANCE_VARIABLE: &str = "HANDOVER_INSTANCE";
 /// Names the Handover, by its state directory, in a process's environment: two on one machine never touch each other.
@@ -74,6 +77,24 @@ impl Trees {
     /// When the system does not let us.
     pub fn kill(&self, tree: &Tree) -> io::Result<()> {
         system::kill(&self.state, tree)
+    }
+
+    /// Whether a living process belongs to a tree.
+    pub fn contains(&self, tree: &Tree, pid: u32) -> bool {
+        system::contains(&self.state, tree, pid)
+    }
+
+    /// Limits the memory of a tree, by its cgroup.
+    ///
+    /// # Errors
+    /// Why that cannot be kept here, and what to do, for people.
+    pub fn limit_memory(&self, cgroup: Option<&Path>, bytes: u64) -> Result<(), String> {
+        system::limit_memory(
+            self.base.as_deref().filter(|_| cgroup.is_some()),
+            &self.state,
+            cgroup.unwrap_or(Path::new("")),
+            bytes,
+        )
     }
 
     /// Whether no process of a tree is left. Zombies are none.

@@ -99,9 +99,10 @@ fn the_listener_of_a_port_is_found_by_the_port_and_by_its_process() {
     assert_eq!(host::sockets::who_listens_on(port), None);
 }
 
-/// A main process with a child in its session, one in its own, and one that forks on and on.
+/// A main process with a child in its session, one in its own, and one that forks on and on; should a test fail to end
+/// it, it stops by itself.
 const FOREST: &str = "sleep 1000 & echo $!; setsid sleep 1000 & echo $!; \
-    (while :; do sleep 1000 & echo $! >/dev/null; sleep 0.001; done) & echo $!; echo $$; wait";
+    (for n in $(seq 400); do sleep 100 & echo $! >/dev/null; sleep 0.01; done) & echo $!; echo $$; wait";
 
 /// Starts it as a tree of its own, as `exec` does.
 fn forest(trees: &Trees, instance: &str) -> (Child, Tree, Vec<u32>) {
@@ -200,4 +201,129 @@ fn a_cgroup_name_that_is_still_in_use_is_not_shared() {
         assert!(!Path::new(cgroup).exists());
     }
     trees.remove_base();
+}
+
+#[test]
+fn a_process_belongs_to_the_tree_it_was_started_in_wherever_it_went() {
+    let folder = tempfile::tempdir().unwrap();
+    for trees in [Trees::new(folder.path()), Trees::without_cgroups(folder.path())] {
+        let (mut main, tree, pids) = forest(&trees, "web@1.0");
+        let (mut other, other_tree, other_pids) = forest(&trees, "web@1.1");
+        assert!(pids.iter().all(|pid| trees.contains(&tree, *pid)));
+        assert!(!other_pids.iter().any(|pid| trees.contains(&tree, *pid)));
+        for pid in [0, 1, process::current_pid(), u32::MAX] {
+            assert!(!trees.contains(&tree, pid), "{pid}");
+        }
+        for (main, tree) in [(&mut main, &tree), (&mut other, &other_tree)] {
+            trees.kill(tree).unwrap();
+            main.wait().unwrap();
+            until("an empty tree", || trees.is_empty(tree));
+            // Also while they are zombies.
+            assert!(!trees.contains(tree, tree.pid));
+            if let Some(cgroup) = &tree.cgroup {
+                until("a removed cgroup", || trees.remove_cgroup(cgroup).is_ok());
+            }
+        }
+        trees.remove_base();
+    }
+}
+
+/// Ignores what can be ignored, has a daemon whose parents have ended and one in a group of its own, and leaves a
+/// zombie; then it says so.
+const STUBBORN: &str = "trap '' HUP INT QUIT USR1 USR2 TERM; (setsid sh -c 'sleep 1000 & echo $!' &); \
+    setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1000; done' & \
+    sh -c 'exit 0' & echo $!; exec sleep 1000";
+
+#[test]
+fn a_stubborn_tree_is_killed_whole_with_and_without_cgroups() {
+    let folder = tempfile::tempdir().unwrap();
+    for trees in [Trees::new(folder.path()), Trees::without_cgroups(folder.path())] {
+        let cgroup = trees.make_cgroup("web@1.0").unwrap();
+        let enter =
+            cgroup.as_ref().map_or(String::new(), |path| format!("echo 0 >{}/cgroup.procs;", path.display()));
+        let mut command = Command::new("setsid");
+        command
+            .args(["/bin/sh", "-c", &format!("{enter} {STUBBORN}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        command.env(STATE_VARIABLE, trees.state()).env(INSTANCE_VARIABLE, "web@1.0");
+        let mut main = command.spawn().unwrap();
+        let pids = numbers(&mut main, 3);
+        let start_ticks = process::start_ticks(main.id()).unwrap();
+        let tree = Tree { instance: "web@1.0".to_owned(), pid: main.id(), start_ticks, cgroup };
+        process::signal_pid(tree.pid, process::TERM).unwrap();
+        until("a zombie", || pids.iter().filter(|pid| process::is_alive(**pid)).count() == 2);
+        trees.kill(&tree).unwrap();
+        main.wait().unwrap();
+        until("an empty tree", || trees.is_empty(&tree));
+        assert!(!pids.iter().any(|pid| process::is_alive(*pid)));
+        if let Some(cgroup) = &tree.cgroup {
+            until("a removed cgroup", || trees.remove_cgroup(cgroup).is_ok());
+        }
+        trees.remove_base();
+    }
+}
+
+#[test]
+fn a_limit_of_memory_is_kept_or_refused_as_was_said_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let trees = Trees::new(folder.path());
+    let cgroup = trees.make_cgroup("web@1.0").unwrap();
+    match (host::limits::memory_grantable(), trees.limit_memory(cgroup.as_deref(), 64 << 20)) {
+        (Ok(()), Ok(())) => {
+            let max = std::fs::read_to_string(cgroup.as_ref().unwrap().join("memory.max")).unwrap();
+            assert_eq!(max.trim(), (64 << 20).to_string());
+        }
+        (Err(said), Err(refused)) => assert_eq!(said, refused),
+        (said, done) => panic!("said {said:?} and did {done:?}"),
+    }
+    let refused = Trees::without_cgroups(folder.path()).limit_memory(None, 64 << 20).unwrap_err();
+    assert!(refused.contains("cgroup v2") && refused.contains("`limits`"), "{refused}");
+    if let Some(cgroup) = cgroup {
+        trees.remove_cgroup(&cgroup).unwrap();
+    }
+    trees.remove_base();
+}
+
+#[test]
+fn what_a_tree_uses_is_the_sum_of_its_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    for trees in [Trees::new(folder.path()), Trees::without_cgroups(folder.path())] {
+        let (mut main, tree, _) = forest(&trees, "web@1.0");
+        let nothing = Tree { instance: "web@1.1".to_owned(), pid: u32::MAX, start_ticks: 0, cgroup: None };
+        let other = Tree { start_ticks: tree.start_ticks + 1, cgroup: None, ..tree.clone() };
+        let all = [nothing, tree.clone(), other];
+        // The one that forks on and on needs time, and each shell and sleep some memory.
+        until("some use", || {
+            let used = host::usage::of(&all);
+            assert_eq!((used[0], used[2]), (None, None));
+            let used = used[1].unwrap();
+            used.cpu >= Duration::from_millis(50)
+                && used.memory_bytes > 1 << 20
+                && used.memory_bytes < 4 << 30
+        });
+        trees.kill(&tree).unwrap();
+        main.wait().unwrap();
+        until("an empty tree", || trees.is_empty(&tree));
+        assert_eq!(host::usage::of(std::slice::from_ref(&tree)), [None]);
+        if let Some(cgroup) = &tree.cgroup {
+            until("a removed cgroup", || trees.remove_cgroup(cgroup).is_ok());
+        }
+        trees.remove_base();
+    }
+}
+
+#[test]
+fn the_program_of_a_process_is_known_also_when_its_file_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("program");
+    std::fs::copy("/bin/sleep", &path).unwrap();
+    let mut child = Command::new(&path).arg("1000").spawn().unwrap();
+    assert_eq!(process::executable(child.id()).unwrap(), path);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(process::executable(child.id()).unwrap(), path);
+    assert_eq!(process::executable(process::current_pid()).unwrap(), process::own_program().unwrap());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(process::executable(child.id()).is_err());
 }

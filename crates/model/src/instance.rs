@@ -1,138 +1,85 @@
 //! One instance: a slot of a release that runs one process at a time, from its spawn to its last trace.
 //!
 //! ```text
-//!            spawn asked       READY / probe verdict
-//!  new ──► starting ─────────────────────────► ready ◄──► unready
-//!             │  │ startup_timeout               │            │
-//!             │  └──────────────┐                └─ try_stop ─┤
-//!             │ try_stop        ▼                             ▼
-//!             └───────────► stopping ◄── all proxies let go ─ draining
-//!                             │          or drain_timeout
-//!                  exit, after signal, grace, kill of the tree
-//!                             ▼
-//!                          stopped          an end nobody asked for: ──► backoff ──► starting
-//!                                                                   └──► stopped (the policy says stay)
+//!  new ─► preparing ─► starting ─► ready ◄──► unready
+//!           │  ▲  ▲        │          │          │
+//!           │  │  │        │ too late │ hung     │ hung, or unready for too long
+//!           │  │  │        ▼          ▼          ▼
+//!           │  │  │     stopping ◄────┴──────────┘        try_stop: ready, unready ─► draining ─► stopping
+//!           │  │  │        │                                                 all let go, or drain_timeout
+//!           │  │  │        ▼
+//!           │  │  └──── cleaning ◄─ an end nobody asked for
+//!           │  │           │
+//!           │  └─ backoff ◄┼─► ended (the policy says stay) ─ try_start_now ─► preparing
+//!           ▼              ▼
+//!         stopped ◄────────┘ it was asked to stop
 //! ```
-//! Every process that ends has its tree killed and is then forgotten by the holder.
+//! *preparing* is the run of the `before_start` hook, *cleaning* that of `after_exit`; without these hooks they
+//! take no time. *stopping* is the `before_stop` hook, the signal, the grace period, the kill of the tree.
+//! Every process that ends has its tree killed, and is forgotten by the holder after its last hook.
 //!
 //! It deliberately does not know ports, tables or proxies: whoever owns it says when nothing routes to it any
-//! more, and publishes what `routing` says before it acts on what `poll_action` says.
+//! more, publishes what `routing` says before it acts on what `poll_action` says, and decides when one that is
+//! hung may be restarted.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::Duration;
 
-use crate::manifest::{ReadinessCheck, Restart, Stop, StopSignal};
+use crate::manifest::{Hooks, Liveness, Readiness, Restart, Service, Stop, StopSignal};
 use crate::restart::{Backoff, End};
 use crate::time::Instant;
+
+mod checks;
+mod hooks;
+mod process;
+mod stopping;
+mod view;
+mod words;
+
+pub use checks::CheckPurpose;
+pub use hooks::{ExitFacts, HookKind};
+pub use words::{
+    Adopted, Ended, Hardness, NotHung, Report, Routing, Said, StartDenied, Status, StopDenied, WaitingOn,
+};
+
+use process::{Main, Process};
+use stopping::{AfterStop, StopStep};
 
 /// A tree that does not die is killed again after this time.
 pub const KILL_AGAIN: Duration = Duration::from_secs(5);
 /// A signal sent this shortly before the holder was lost may not have arrived and is sent again.
 pub const SIGNAL_UNSURE: Duration = Duration::from_secs(2);
+/// A process may buy itself so many times the time it has, for its start and for its end.
+pub const EXTEND_MAX: u32 = 10;
+/// Deadlines answered in one call: each may make the next one due, and more than these is a bug.
+const DUE_MAX: usize = 8;
 
 /// What an instance is run by.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// What makes it ready.
-    pub check: ReadinessCheck,
-    /// From the spawn to ready.
-    pub startup_timeout: Duration,
+    pub readiness: Readiness,
+    /// What shows that it is not hung.
+    pub liveness: Option<Liveness>,
     /// How it is stopped.
     pub stop: Stop,
     /// What happens when it ends by itself.
     pub restart: Restart,
+    /// What runs around its life.
+    pub hooks: Hooks,
 }
 
-/// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// With that exit code.
-    Code(i32),
-    /// By that signal.
-    Signal(i32),
-    /// By the kernel, because memory ran out.
-    OutOfMemory,
-    /// Nobody could tell.
-    Unknown,
-}
-
-impl Ended {
-    fn end(self) -> End {
-        match self {
-            Self::Code(0) => End::Succeeded,
-            Self::Code(_) | Self::Signal(_) | Self::OutOfMemory | Self::Unknown => End::Failed,
+impl Settings {
+    /// Those of a service's instances.
+    pub fn of(service: &Service) -> Self {
+        Self {
+            readiness: service.readiness.clone(),
+            liveness: service.liveness.clone(),
+            stop: service.stop.clone(),
+            restart: service.restart.clone(),
+            hooks: service.hooks.clone(),
         }
     }
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Code(code) => write!(f, "exited with code {code}"),
-            Self::Signal(number) => match signal_name(*number) {
-                Some(name) => write!(f, "was ended by signal {number} ({name})"),
-                None => write!(f, "was ended by signal {number}"),
-            },
-            Self::OutOfMemory => f.write_str("was killed by the kernel because memory ran out"),
-            Self::Unknown => f.write_str("ended, and nobody could tell how"),
-        }
-    }
-}
-
-fn signal_name(number: i32) -> Option<&'static str> {
-    Some(match number {
-        1 => "SIGHUP",
-        2 => "SIGINT",
-        3 => "SIGQUIT",
-        4 => "SIGILL",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL",
-        11 => "SIGSEGV",
-        13 => "SIGPIPE",
-        14 => "SIGALRM",
-        15 => "SIGTERM",
-        _ => return None,
-    })
-}
-
-/// How hard an instance is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Hardness {
-    /// Requests in flight finish first.
-    Drain,
-    /// The signal comes at once.
-    SkipDrain,
-    /// The tree is killed at once.
-    Kill,
-}
-
-/// A stop that changes nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum StopDenied {
-    /// At least as hard a stop is under way.
-    #[error("it is being stopped already")]
-    Stopping,
-    /// Nothing of it is left.
-    #[error("it is stopped already")]
-    Stopped,
-}
-
-/// What the table may say of an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Routing {
-    /// It has no process that could answer.
-    Absent,
-    /// It is probed and gets no request.
-    Candidate,
-    /// It takes requests.
-    Ready,
-    /// It lost its readiness at that time.
-    Unready(Instant),
-    /// It takes no new request; those in flight finish.
-    Draining,
 }
 
 /// What an instance wants done.
@@ -146,121 +93,59 @@ pub enum Action {
     KillTree,
     /// Its end is noted.
     Forget,
+    /// Run that hook, then call `handle_hook_ended`. With the facts of the end, where it is about one.
+    Run(HookKind, Option<ExitFacts>),
+    /// Nobody waits for that hook any more: kill its tree.
+    Cancel(HookKind),
+    /// Look once whether it is well, then call `handle_checked`.
+    Check(CheckPurpose),
+    /// That process of its tree says that it is the main one; if so, call `handle_main_pid`.
+    AdoptMain(u32),
     /// Something that others should know.
     Report(Report),
 }
 
-/// What happened to an instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Report {
-    /// It may take requests, that long after its spawn.
-    Ready(Duration),
-    /// It lost its readiness.
-    Unready(String),
-    /// It has it again.
-    ReadyAgain,
-    /// It ended by itself; the time until its restart.
-    Exited(Ended, Option<Duration>),
-    /// It could not be started; the time until the next try.
-    SpawnFailed(String, Option<Duration>),
-    /// It was not ready within that time and is being stopped; what the last check said.
-    StartupTimeout(Duration, String),
-    /// It ended because it was asked to.
-    Gone(Ended),
-}
-
-/// Why an instance is not where it is wanted to be. Each is one sentence.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WaitingOn {
-    /// The holder's answer.
-    Spawn,
-    /// Its readiness, for at most that long; what the last check said.
-    Readiness(Duration, String),
-    /// The readiness it lost; what the last check said.
-    ReadinessAgain(String),
-    /// Its next start.
-    Restart(Duration, String),
-    /// Requests in flight, for at most that long.
-    Drain(Duration),
-    /// Its end, for at most that long.
-    Exit(Duration),
-    /// The end of a killed tree.
-    Kill,
-}
-
-impl fmt::Display for WaitingOn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = |d: &Duration| format!("{:.0} s", d.as_secs_f64().ceil());
-        match self {
-            Self::Spawn => f.write_str("waits for its process to start"),
-            Self::Readiness(left, detail) if detail.is_empty() => {
-                write!(f, "waits to become ready, for at most {}", seconds(left))
-            }
-            Self::Readiness(left, detail) => {
-                write!(f, "waits to become ready, for at most {}: {detail}", seconds(left))
-            }
-            Self::ReadinessAgain(detail) => write!(f, "waits to become ready again: {detail}"),
-            Self::Restart(left, why) => write!(f, "starts again in {}: it {why}", seconds(left)),
-            Self::Drain(left) => write!(f, "finishes its requests, for at most {}", seconds(left)),
-            Self::Exit(left) => write!(f, "was asked to end, and is killed in {}", seconds(left)),
-            Self::Kill => f.write_str("was killed, and waits for its last process to end"),
-        }
-    }
-}
-
-/// What `status` shows of an instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// The state's name.
-    pub state: &'static str,
-    /// Its process, while one runs.
-    pub pid: Option<u32>,
-    /// Starts after the first.
-    pub restarts: u32,
-    /// Why it is not further.
-    pub waiting_on: Option<WaitingOn>,
-}
-
-/// As what a running process is taken over from a former life of the agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Adopted {
-    /// It had not been ready.
-    Candidate,
-    /// It took requests.
-    Serving,
-    /// It was, or has to be, stopped; requests may be in flight.
-    Retiring,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum State {
-    /// `pid` is there once the spawn is answered; a verdict may come before that.
+    /// Its `before_start` hook runs.
+    Preparing {
+        until: Instant,
+    },
+    /// `process` is there once the spawn is answered; a verdict may come before that.
     Starting {
         since: Instant,
-        pid: Option<u32>,
+        extended: Option<Instant>,
+        process: Option<Process>,
         answers: bool,
+        main_pid: Option<u32>,
     },
     /// As `starting`, but a former life of the agent may have let requests go to it.
     Doubtful {
         since: Instant,
-        pid: u32,
+        extended: Option<Instant>,
+        process: Process,
     },
     Ready {
-        pid: u32,
+        process: Process,
         since: Instant,
     },
     Unready {
-        pid: u32,
+        process: Process,
         since: Instant,
     },
     Draining {
-        pid: u32,
+        process: Process,
         until: Instant,
     },
     Stopping {
-        pid: Option<u32>,
+        process: Option<Process>,
         step: StopStep,
         after: AfterStop,
+    },
+    /// Its `after_exit` hook runs.
+    Cleaning {
+        until: Instant,
+        next: Next,
     },
     Backoff {
         until: Instant,
@@ -273,23 +158,21 @@ enum State {
     Stopped,
 }
 
+/// What comes after the end of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum StopStep {
-    /// There is no process to signal yet.
-    BeforeSpawn(Hardness),
-    Asked {
-        at: Instant,
-        kill_at: Instant,
-    },
-    Killed {
-        again_at: Instant,
-    },
+enum Next {
+    Gone,
+    Start { at: Instant, why: String },
+    Down { why: String },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum AfterStop {
-    Gone,
-    Restart,
+impl Next {
+    fn after(delay: Option<Duration>, why: String, now: Instant) -> Self {
+        match delay {
+            Some(delay) => Self::Start { at: now + delay, why },
+            None => Self::Down { why },
+        }
+    }
 }
 
 /// The state machine.
@@ -300,217 +183,149 @@ pub struct Instance {
     backoff: Backoff,
     restarts: u32,
     detail: String,
+    /// It was restarted because it hung, and was not ready since: others that hang wait for it.
+    recovers: bool,
     actions: VecDeque<Action>,
 }
 
 impl Instance {
-    /// A fresh slot: its first action is the spawn.
+    /// A fresh slot: its first action is the spawn, or the hook before it.
     pub fn new(settings: Settings, now: Instant) -> Self {
-        let mut instance = Self {
-            backoff: Backoff::new(settings.restart.clone()),
-            settings,
-            state: State::Stopped,
-            restarts: 0,
-            detail: String::new(),
-            actions: VecDeque::new(),
-        };
+        let mut instance = Self::with_state(settings, State::Stopped);
         instance.start(now);
         instance
     }
 
-    /// A slot whose process runs already.
+    /// A slot whose process runs already. Its health is looked at anew.
     pub fn adopt(settings: Settings, pid: u32, adopted: Adopted, now: Instant) -> Self {
+        let process = Process::new(pid, &settings, now);
         let state = match adopted {
-            Adopted::Candidate => State::Doubtful { since: now, pid },
-            Adopted::Serving => State::Ready { pid, since: now },
-            Adopted::Retiring => State::Draining { pid, until: now + settings.stop.drain_timeout },
+            Adopted::Candidate => State::Doubtful { since: now, extended: None, process },
+            Adopted::Serving => State::Ready { process: process.watched(&settings, now), since: now },
+            Adopted::Retiring => State::Draining { process, until: now + settings.stop.drain_timeout },
         };
+        Self::with_state(settings, state)
+    }
+
+    fn with_state(settings: Settings, state: State) -> Self {
         Self {
             backoff: Backoff::new(settings.restart.clone()),
             settings,
             state,
             restarts: 0,
             detail: String::new(),
+            recovers: false,
             actions: VecDeque::new(),
         }
     }
 
-    fn start(&mut self, now: Instant) {
-        self.detail.clear();
-        self.state = State::Starting { since: now, pid: None, answers: false };
+    /// What holds from now on. Nothing that runs is touched; a wait for the next start becomes no longer than
+    /// the new longest one.
+    pub fn set_settings(&mut self, settings: Settings, now: Instant) {
+        if settings == self.settings {
+            return;
+        }
+        self.backoff.set_settings(settings.restart.clone());
+        let latest = now + settings.restart.max_delay;
+        if let State::Backoff { until, .. } | State::Cleaning { next: Next::Start { at: until, .. }, .. } =
+            &mut self.state
+        {
+            *until = latest.min(*until);
+        }
+        let former = std::mem::replace(&mut self.settings, settings);
+        self.renew_checks(&former, now);
+    }
+
+    /// Starts now what waits for its next start, or is down by policy.
+    ///
+    /// # Errors
+    /// When it runs, or is to stop.
+    pub fn try_start_now(&mut self, now: Instant) -> Result<(), StartDenied> {
+        match &mut self.state {
+            State::Backoff { .. } | State::Ended { .. } => {
+                self.restarts += 1;
+                self.start(now);
+            }
+            State::Cleaning { next: Next::Start { at, .. }, .. } => *at = now,
+            State::Cleaning { next: next @ Next::Down { .. }, .. } => {
+                *next = Next::Start { at: now, why: String::from("was asked to start") };
+            }
+            State::Draining { .. }
+            | State::Stopping { .. }
+            | State::Cleaning { next: Next::Gone, .. }
+            | State::Stopped => return Err(StartDenied::Stopping),
+            State::Preparing { .. }
+            | State::Starting { .. }
+            | State::Doubtful { .. }
+            | State::Ready { .. }
+            | State::Unready { .. } => return Err(StartDenied::Running),
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, now: Instant) {
+        self.state =
+            State::Starting { since: now, extended: None, process: None, answers: false, main_pid: None };
         self.actions.push_back(Action::Spawn);
     }
 
-    /// Stop it. What is in flight finishes first, as far as `hardness` lets it.
-    ///
-    /// # Errors
-    /// When that changes nothing.
-    pub fn try_stop(&mut self, hardness: Hardness, now: Instant) -> Result<(), StopDenied> {
-        match self.state {
-            State::Starting { pid, .. } => self.ask_to_stop(pid, hardness, AfterStop::Gone, now),
-            State::Ready { pid, .. } | State::Unready { pid, .. } | State::Doubtful { pid, .. } => {
-                if hardness == Hardness::Drain {
-                    self.state = State::Draining { pid, until: now + self.settings.stop.drain_timeout };
-                } else {
-                    self.ask_to_stop(Some(pid), hardness, AfterStop::Gone, now);
-                }
-            }
-            State::Draining { .. } if hardness == Hardness::Drain => return Err(StopDenied::Stopping),
-            State::Draining { pid, .. } => self.ask_to_stop(Some(pid), hardness, AfterStop::Gone, now),
-            State::Stopping { .. } => return self.stop_harder(hardness, now),
-            State::Backoff { .. } | State::Ended { .. } => self.state = State::Stopped,
-            State::Stopped => return Err(StopDenied::Stopped),
-        }
-        Ok(())
-    }
-
-    fn stop_harder(&mut self, hardness: Hardness, now: Instant) -> Result<(), StopDenied> {
-        let State::Stopping { step, after, pid } = &mut self.state else { return Err(StopDenied::Stopped) };
-        let was = std::mem::replace(after, AfterStop::Gone);
-        match step {
-            StopStep::BeforeSpawn(asked) if *asked < hardness => *asked = hardness,
-            StopStep::Asked { .. } if hardness == Hardness::Kill => {
-                let pid = *pid;
-                self.ask_to_stop(pid, Hardness::Kill, AfterStop::Gone, now);
-            }
-            _ if was == AfterStop::Restart => {}
-            StopStep::BeforeSpawn(_) | StopStep::Asked { .. } | StopStep::Killed { .. } => {
-                return Err(StopDenied::Stopping);
-            }
-        }
-        Ok(())
-    }
-
-    fn ask_to_stop(&mut self, pid: Option<u32>, hardness: Hardness, after: AfterStop, now: Instant) {
-        let signal = self.settings.stop.signal;
-        let step = if pid.is_none() {
-            StopStep::BeforeSpawn(hardness)
-        } else if hardness == Hardness::Kill || signal == StopSignal::Kill {
-            self.actions.push_back(Action::KillTree);
-            StopStep::Killed { again_at: now + KILL_AGAIN }
-        } else {
-            self.actions.push_back(Action::Signal(signal));
-            StopStep::Asked { at: now, kill_at: now + self.settings.stop.grace_period }
-        };
-        self.state = State::Stopping { pid, step, after };
-    }
-
     /// The process runs.
-    pub fn handle_spawned(&mut self, process: u32, now: Instant) {
+    pub fn handle_spawned(&mut self, pid: u32, now: Instant) {
         match &mut self.state {
-            State::Starting { since, pid: pid @ None, answers } => {
-                *pid = Some(process);
-                if *answers {
-                    let after = now.since(*since);
-                    self.become_ready(process, after, now);
+            State::Starting { since, process: process @ None, answers, main_pid, .. } => {
+                let (after, answers, main_pid) = (now.since(*since), *answers, main_pid.take());
+                *process = Some(Process::new(pid, &self.settings, now));
+                if let Some(main_pid) = main_pid {
+                    self.adopt_main(main_pid, now);
+                }
+                if answers {
+                    self.become_ready(after, now);
                 }
             }
-            State::Stopping { pid: None, step: StopStep::BeforeSpawn(hardness), after } => {
-                let (hardness, after) = (*hardness, *after);
+            State::Stopping { process: None, step: StopStep::BeforeSpawn(hardness), after } => {
+                let (hardness, after) = (*hardness, after.clone());
+                let process = Process::new(pid, &self.settings, now);
                 self.ask_to_stop(Some(process), hardness, after, now);
             }
-            State::Starting { .. }
+            State::Preparing { .. }
+            | State::Starting { .. }
             | State::Doubtful { .. }
             | State::Ready { .. }
             | State::Unready { .. }
             | State::Draining { .. }
             | State::Stopping { .. }
+            | State::Cleaning { .. }
             | State::Backoff { .. }
             | State::Ended { .. }
             | State::Stopped => {}
         }
-    }
-
-    fn become_ready(&mut self, pid: u32, after: Duration, now: Instant) {
-        self.detail.clear();
-        self.state = State::Ready { pid, since: now };
-        self.actions.push_back(Action::Report(Report::Ready(after)));
     }
 
     /// Nothing of it runs: the start failed.
     pub fn handle_spawn_failed(&mut self, error: String, now: Instant) {
-        match &self.state {
-            State::Starting { pid: None, .. } => {
-                let delay = self.backoff.handle_end(End::Failed, Duration::ZERO);
-                self.rest(delay, format!("could not be started: {error}"), now);
-                self.actions.push_back(Action::Report(Report::SpawnFailed(error, delay)));
+        if let State::Starting { process: None, .. } = self.state {
+            self.fail_start(error, now);
+        } else if let State::Stopping { process: None, after, .. } = &self.state {
+            match after {
+                AfterStop::Gone | AfterStop::Killed => self.state = State::Stopped,
+                AfterStop::Restart(_) => self.start(now),
             }
-            State::Stopping { pid: None, after, .. } => match after {
-                AfterStop::Gone => self.state = State::Stopped,
-                AfterStop::Restart => self.start(now),
-            },
-            State::Starting { .. }
-            | State::Doubtful { .. }
-            | State::Ready { .. }
-            | State::Unready { .. }
-            | State::Draining { .. }
-            | State::Stopping { .. }
-            | State::Backoff { .. }
-            | State::Ended { .. }
-            | State::Stopped => {}
         }
     }
 
-    fn rest(&mut self, delay: Option<Duration>, why: String, now: Instant) {
-        self.state = match delay {
-            Some(delay) => State::Backoff { until: now + delay, why },
-            None => State::Ended { why },
+    fn fail_start(&mut self, error: String, now: Instant) {
+        let delay = self.backoff.handle_end(End::Failed, Duration::ZERO);
+        self.recovers = false;
+        self.enter(Next::after(delay, format!("could not be started: {error}"), now));
+        self.actions.push_back(Action::Report(Report::SpawnFailed(error, delay)));
+    }
+
+    fn enter(&mut self, next: Next) {
+        self.state = match next {
+            Next::Gone => State::Stopped,
+            Next::Start { at, why } => State::Backoff { until: at, why },
+            Next::Down { why } => State::Ended { why },
         };
-    }
-
-    /// It sent READY=1.
-    pub fn handle_notified_ready(&mut self, now: Instant) {
-        if self.settings.check == ReadinessCheck::Notify {
-            self.answer(now);
-        }
-    }
-
-    /// A probe's verdict: `None` is a candidate that still fails.
-    pub fn handle_probe(&mut self, healthy: Option<bool>, detail: &str, now: Instant) {
-        if self.settings.check == ReadinessCheck::Notify {
-            return;
-        }
-        if healthy == Some(true) {
-            self.answer(now);
-            return;
-        }
-        detail.clone_into(&mut self.detail);
-        match &mut self.state {
-            State::Ready { pid, .. } if healthy == Some(false) => {
-                self.state = State::Unready { pid: *pid, since: now };
-                self.actions.push_back(Action::Report(Report::Unready(detail.to_owned())));
-            }
-            State::Starting { answers, .. } => *answers = false,
-            State::Ready { .. }
-            | State::Doubtful { .. }
-            | State::Unready { .. }
-            | State::Draining { .. }
-            | State::Stopping { .. }
-            | State::Backoff { .. }
-            | State::Ended { .. }
-            | State::Stopped => {}
-        }
-    }
-
-    fn answer(&mut self, now: Instant) {
-        match &mut self.state {
-            State::Starting { pid: None, answers, .. } => *answers = true,
-            State::Starting { pid: Some(pid), since, .. } | State::Doubtful { pid, since } => {
-                let (pid, after) = (*pid, now.since(*since));
-                self.become_ready(pid, after, now);
-            }
-            State::Unready { pid, .. } => {
-                self.state = State::Ready { pid: *pid, since: now };
-                self.detail.clear();
-                self.actions.push_back(Action::Report(Report::ReadyAgain));
-            }
-            State::Ready { .. }
-            | State::Draining { .. }
-            | State::Stopping { .. }
-            | State::Backoff { .. }
-            | State::Ended { .. }
-            | State::Stopped => {}
-        }
     }
 
     /// Something more is known about why it is not ready.
@@ -522,93 +337,160 @@ impl Instance {
 
     /// No proxy routes to it, and nothing is in flight on it.
     pub fn handle_drained(&mut self, now: Instant) {
-        if let State::Draining { pid, .. } = self.state {
-            self.ask_to_stop(Some(pid), Hardness::SkipDrain, AfterStop::Gone, now);
+        if let State::Draining { process, .. } = &self.state {
+            let process = process.clone();
+            self.ask_to_stop(Some(process), Hardness::SkipDrain, AfterStop::Gone, now);
         }
     }
 
     /// Its main process ended.
     pub fn handle_exited(&mut self, ended: Ended, now: Instant) {
-        let mut report = Report::Gone(ended);
-        match &self.state {
+        match &mut self.state {
             // The slot was free: this is the repetition of an end that was noted.
-            State::Backoff { .. } | State::Ended { .. } | State::Stopped => {
+            State::Preparing { .. } | State::Backoff { .. } | State::Ended { .. } | State::Stopped => {
                 self.actions.push_back(Action::Forget);
-                return;
             }
-            State::Starting { .. } | State::Doubtful { .. } | State::Ready { .. } | State::Unready { .. } => {
-                let mut ready_for = Duration::ZERO;
-                if let State::Ready { since, .. } = self.state {
-                    ready_for = now.since(since);
-                }
+            // It is forgotten after its hook.
+            State::Cleaning { .. } => {}
+            State::Starting { process: Some(process), .. }
+            | State::Doubtful { process, .. }
+            | State::Ready { process, .. }
+            | State::Unready { process, .. }
+            | State::Draining { process, .. } => match process.main {
+                // Its parent ended as it should, and the answer about its child is on its way.
+                Main::Asked { until } if now < until => process.main = Main::Ended { ended, until },
+                Main::Ended { .. } => {}
+                Main::Known | Main::Asked { .. } => self.finish_exit(ended, now),
+            },
+            State::Starting { process: None, .. } | State::Stopping { .. } => self.finish_exit(ended, now),
+        }
+    }
+
+    fn finish_exit(&mut self, ended: Ended, now: Instant) {
+        let state = std::mem::replace(&mut self.state, State::Stopped);
+        let ready_for = ready_for(&state, now);
+        let mut is_killed = false;
+        let (process, next, report) = match state {
+            State::Stopping { process, after: AfterStop::Restart(why), step } => {
+                self.cancel_before_stop(&step);
+                let delay = self.backoff.handle_end(End::Failed, ready_for);
+                self.recovers &= delay.is_some();
+                (process, Next::after(delay, why, now), Report::Exited(ended, delay))
+            }
+            State::Stopping { process, after, step } => {
+                self.cancel_before_stop(&step);
+                is_killed = after == AfterStop::Killed;
+                (process, Next::Gone, Report::Gone(ended))
+            }
+            State::Draining { process, .. } => (Some(process), Next::Gone, Report::Gone(ended)),
+            running @ (State::Preparing { .. }
+            | State::Starting { .. }
+            | State::Doubtful { .. }
+            | State::Ready { .. }
+            | State::Unready { .. }
+            | State::Cleaning { .. }
+            | State::Backoff { .. }
+            | State::Ended { .. }
+            | State::Stopped) => {
                 let delay = self.backoff.handle_end(ended.end(), ready_for);
-                self.rest(delay, ended.to_string(), now);
-                report = Report::Exited(ended, delay);
+                self.recovers = false;
+                let next = Next::after(delay, ended.to_string(), now);
+                (running.into_process(), next, Report::Exited(ended, delay))
             }
-            State::Stopping { after: AfterStop::Restart, .. } => {
-                let delay = self.backoff.handle_end(End::Failed, Duration::ZERO);
-                self.rest(delay, "did not become ready in time".to_owned(), now);
-                report = Report::Exited(ended, delay);
-            }
-            State::Draining { .. } | State::Stopping { after: AfterStop::Gone, .. } => {
-                self.state = State::Stopped
-            }
+        };
+        if process.as_ref().is_some_and(|process| process.greets) {
+            self.actions.push_back(Action::Cancel(HookKind::AfterReady));
         }
         // Before the slot is free, or a child that outlived its parent would keep the port.
         self.actions.push_back(Action::KillTree);
-        self.actions.push_back(Action::Forget);
+        let ran = process.map_or(Duration::ZERO, |process| now.since(process.since));
+        let facts = ExitFacts { ended, ran };
+        match (&self.settings.hooks.after_exit, is_killed) {
+            (Some(hook), false) => {
+                let until = hooks::deadline(hook, now);
+                self.state = State::Cleaning { until, next };
+                self.actions.push_back(Action::Run(HookKind::AfterExit, Some(facts)));
+            }
+            (None, _) | (Some(_), true) => {
+                self.actions.push_back(Action::Forget);
+                self.enter(next);
+            }
+        }
         self.actions.push_back(Action::Report(report));
     }
 
     /// The holder says anew what runs, and this runs. `lost` is since when it could not be asked.
-    pub fn handle_found(&mut self, process: u32, lost: Instant, now: Instant) {
-        self.handle_spawned(process, now);
+    pub fn handle_found(&mut self, pid: u32, lost: Instant, now: Instant) {
+        self.handle_spawned(pid, now);
+        if self.pid() != Some(pid) {
+            self.handle_main_pid(pid);
+        }
         let State::Stopping { step, .. } = &mut self.state else { return };
         match step {
-            StopStep::Asked { at, .. } if *at + SIGNAL_UNSURE >= lost => {
+            StopStep::Asked { at, signal, .. } if *at + SIGNAL_UNSURE >= lost => {
                 *at = now;
-                self.actions.push_back(Action::Signal(self.settings.stop.signal));
+                self.actions.push_back(Action::Signal(*signal));
             }
             StopStep::Killed { again_at } => {
                 *again_at = now + KILL_AGAIN;
                 self.actions.push_back(Action::KillTree);
             }
-            StopStep::Asked { .. } | StopStep::BeforeSpawn(_) => {}
+            StopStep::Asked { .. } | StopStep::BeforeSpawn(_) | StopStep::Hook { .. } => {}
         }
     }
 
     /// The holder says anew what runs, and this does not, nor is its end known.
     pub fn handle_missing(&mut self, now: Instant) {
         match &self.state {
-            State::Starting { pid: None, .. } => self.actions.push_back(Action::Spawn),
-            State::Stopping { pid: None, .. } => self.handle_spawn_failed(String::new(), now),
+            State::Starting { process: None, .. } => self.actions.push_back(Action::Spawn),
+            State::Stopping { process: None, .. } => self.handle_spawn_failed(String::new(), now),
             State::Starting { .. }
             | State::Doubtful { .. }
             | State::Ready { .. }
             | State::Unready { .. }
             | State::Draining { .. }
-            | State::Stopping { .. } => self.handle_exited(Ended::Unknown, now),
-            State::Backoff { .. } | State::Ended { .. } | State::Stopped => {}
+            | State::Stopping { .. } => self.finish_exit(Ended::Unknown, now),
+            State::Preparing { .. }
+            | State::Cleaning { .. }
+            | State::Backoff { .. }
+            | State::Ended { .. }
+            | State::Stopped => {}
         }
     }
 
     /// `poll_timeout` has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.poll_timeout().is_none_or(|at| now < at) {
+        for _ in 0..DUE_MAX {
+            if self.poll_timeout().is_none_or(|at| now < at) {
+                return;
+            }
+            self.handle_due(now);
+        }
+    }
+
+    fn handle_due(&mut self, now: Instant) {
+        if let Some(ended) = self.process().and_then(|process| process.overdue_end(now)) {
+            self.finish_exit(ended, now);
             return;
         }
-        match &mut self.state {
-            State::Starting { .. } | State::Doubtful { .. } => {
-                let pid = self.pid();
-                let detail = std::mem::take(&mut self.detail);
-                let report = Report::StartupTimeout(self.settings.startup_timeout, detail);
-                self.actions.push_back(Action::Report(report));
-                self.ask_to_stop(pid, Hardness::SkipDrain, AfterStop::Restart, now);
+        self.handle_health_due(now);
+        if self.state_due().is_none_or(|at| now < at) {
+            return;
+        }
+        match &self.state {
+            State::Preparing { .. } => self.give_up_hook(HookKind::BeforeStart, now),
+            State::Cleaning { .. } => self.give_up_hook(HookKind::AfterExit, now),
+            State::Stopping { step: StopStep::Hook { .. }, .. } => {
+                self.give_up_hook(HookKind::BeforeStop, now);
+            }
+            State::Starting { since, extended, .. } | State::Doubtful { since, extended, .. } => {
+                let time = self.startup_deadline(*since, *extended).since(*since);
+                self.handle_startup_timeout(time, now);
             }
             State::Draining { .. } => self.handle_drained(now),
-            State::Stopping { pid, after, .. } => {
-                let (pid, after) = (*pid, *after);
-                self.ask_to_stop(pid, Hardness::Kill, after, now);
+            State::Stopping { process, after, .. } => {
+                let (process, after) = (process.clone(), after.clone());
+                self.ask_to_stop(process, Hardness::Kill, after, now);
             }
             State::Backoff { .. } => {
                 self.restarts += 1;
@@ -618,127 +500,64 @@ impl Instance {
         }
     }
 
+    fn handle_startup_timeout(&mut self, time: Duration, now: Instant) {
+        let process = self.process().cloned();
+        let detail = std::mem::take(&mut self.detail);
+        self.actions.push_back(Action::Report(Report::StartupTimeout(time, detail)));
+        self.recovers = false;
+        let after = AfterStop::Restart("did not become ready in time".to_owned());
+        self.ask_to_stop(process, Hardness::SkipDrain, after, now);
+    }
+
     /// When `handle_timeout` wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        let ended = self.process().and_then(Process::end_due);
+        [self.state_due(), self.health_due(), ended].into_iter().flatten().min()
+    }
+
+    fn state_due(&self) -> Option<Instant> {
         match &self.state {
-            State::Starting { since, .. } | State::Doubtful { since, .. } => {
-                Some(*since + self.settings.startup_timeout)
+            State::Starting { since, extended, .. } | State::Doubtful { since, extended, .. } => {
+                Some(self.startup_deadline(*since, *extended))
             }
-            State::Draining { until, .. } | State::Backoff { until, .. } => Some(*until),
-            State::Stopping { step: StopStep::Asked { kill_at, .. }, .. } => Some(*kill_at),
-            State::Stopping { step: StopStep::Killed { again_at }, .. } => Some(*again_at),
-            State::Stopping { step: StopStep::BeforeSpawn(_), .. }
-            | State::Ready { .. }
-            | State::Unready { .. }
-            | State::Ended { .. }
-            | State::Stopped => None,
+            State::Preparing { until, .. }
+            | State::Draining { until, .. }
+            | State::Backoff { until, .. }
+            | State::Cleaning { until, .. } => Some(*until),
+            State::Stopping { step, .. } => step.due(),
+            State::Ready { .. } | State::Unready { .. } | State::Ended { .. } | State::Stopped => None,
         }
+    }
+
+    /// Later than configured where it asked for more time.
+    fn startup_deadline(&self, since: Instant, extended: Option<Instant>) -> Instant {
+        let timeout = self.settings.readiness.startup_timeout;
+        let latest = since + timeout.saturating_mul(EXTEND_MAX);
+        let plain = since + timeout;
+        extended.map_or(plain, |extended| plain.max(extended.min(latest)))
     }
 
     /// What it wants done next.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
+}
 
-    /// What the table may say of it now.
-    pub fn routing(&self) -> Routing {
-        match &self.state {
-            State::Starting { .. } | State::Doubtful { .. } => Routing::Candidate,
-            State::Ready { .. } => Routing::Ready,
-            State::Unready { since, .. } => Routing::Unready(*since),
-            State::Draining { .. } | State::Stopping { .. } => Routing::Draining,
-            State::Backoff { .. } | State::Ended { .. } | State::Stopped => Routing::Absent,
-        }
-    }
-
-    /// It is wanted and takes requests, or could as the last of its group.
-    pub fn is_ready(&self) -> bool {
-        matches!(self.state, State::Ready { .. })
-    }
-
-    /// It was asked to stop, or is: it does not count towards what is wanted.
-    pub fn is_leaving(&self) -> bool {
-        match &self.state {
-            State::Draining { .. } | State::Stopped => true,
-            State::Stopping { after, .. } => *after == AfterStop::Gone,
-            State::Starting { .. }
-            | State::Doubtful { .. }
-            | State::Ready { .. }
-            | State::Unready { .. }
-            | State::Backoff { .. }
-            | State::Ended { .. } => false,
-        }
-    }
-
-    /// Nothing of it is left: the slot may be dropped.
-    pub fn is_stopped(&self) -> bool {
-        self.state == State::Stopped
-    }
-
-    /// It waits for its requests to end.
-    pub fn is_draining(&self) -> bool {
-        matches!(self.state, State::Draining { .. })
-    }
-
-    /// Its process, while one runs.
-    pub fn pid(&self) -> Option<u32> {
-        match &self.state {
-            State::Starting { pid, .. } | State::Stopping { pid, .. } => *pid,
-            State::Doubtful { pid, .. }
-            | State::Ready { pid, .. }
-            | State::Unready { pid, .. }
-            | State::Draining { pid, .. } => Some(*pid),
-            State::Backoff { .. } | State::Ended { .. } | State::Stopped => None,
-        }
-    }
-
-    /// What `status` shows.
-    pub fn status(&self, now: Instant) -> Status {
-        let left = |until: Instant| now.until(until);
-        let (state, pid, waiting_on) = match &self.state {
-            State::Starting { pid: None, .. } => ("starting", None, Some(WaitingOn::Spawn)),
-            State::Starting { since, .. } | State::Doubtful { since, .. } => {
-                let left = left(*since + self.settings.startup_timeout);
-                ("starting", self.pid(), Some(WaitingOn::Readiness(left, self.detail.clone())))
-            }
-            State::Ready { pid, .. } => ("ready", Some(*pid), None),
-            State::Unready { pid, .. } => {
-                ("unready", Some(*pid), Some(WaitingOn::ReadinessAgain(self.detail.clone())))
-            }
-            State::Draining { pid, until } => ("draining", Some(*pid), Some(WaitingOn::Drain(left(*until)))),
-            State::Stopping { pid, step, .. } => {
-                let waits = match step {
-                    StopStep::BeforeSpawn(_) => WaitingOn::Spawn,
-                    StopStep::Asked { kill_at, .. } => WaitingOn::Exit(left(*kill_at)),
-                    StopStep::Killed { .. } => WaitingOn::Kill,
-                };
-                ("stopping", *pid, Some(waits))
-            }
-            State::Backoff { until, why } => {
-                ("backoff", None, Some(WaitingOn::Restart(left(*until), why.clone())))
-            }
-            State::Ended { .. } | State::Stopped => ("stopped", None, None),
-        };
-        Status { state, pid, restarts: self.restarts, waiting_on }
-    }
-
-    /// Why it is down or not ready, where that is known.
-    pub fn detail(&self) -> Option<&str> {
-        match &self.state {
-            State::Backoff { why, .. } | State::Ended { why } => Some(why),
-            State::Starting { .. } | State::Doubtful { .. } | State::Unready { .. }
-                if !self.detail.is_empty() =>
-            {
-                Some(&self.detail)
-            }
-            State::Starting { .. }
-            | State::Doubtful { .. }
-            | State::Unready { .. }
-            | State::Ready { .. }
-            | State::Draining { .. }
-            | State::Stopping { .. }
-            | State::Stopped => None,
-        }
+/// The longest time without a gap that it was ready.
+fn ready_for(state: &State, now: Instant) -> Duration {
+    let steady = state.process().map_or(Duration::ZERO, |process| process.steady);
+    match state {
+        State::Ready { since, .. } => steady.max(now.since(*since)),
+        State::Preparing { .. }
+        | State::Starting { .. }
+        | State::Doubtful { .. }
+        | State::Unready { .. }
+        | State::Draining { .. }
+        | State::Stopping { .. }
+        | State::Cleaning { .. }
+        | State::Backoff { .. }
+        | State::Ended { .. }
+        | State::Stopped => steady,
     }
 }
 

@@ -12,14 +12,17 @@
 
 pub mod balance;
 pub mod chunked;
+pub mod gathering;
 pub mod holder_stop;
 pub mod id;
 pub mod instance;
 pub mod manifest;
 pub mod nearest;
+pub mod once_more;
 pub mod ports;
 pub mod random;
 pub mod restart;
+pub mod role_environment;
 pub mod role_restart;
 pub mod rollout;
 pub mod routing;

@@ -26,6 +26,8 @@ pub struct Manifest {
     pub admin: Admin,
     /// The data plane.
     pub proxy: ProxySettings,
+    /// Handover's own log.
+    pub log: OwnLog,
     /// Where `${PORT}` comes from.
     pub instances: InstanceSettings,
     /// Bound addresses by name.
@@ -52,6 +54,39 @@ pub struct ProxySettings {
     pub threads: u32,
     /// Write `logs/access.log`.
     pub access_log: bool,
+}
+
+/// `[log]`: what Handover says of itself, in `logs/handover.log`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OwnLog {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// The least that is written.
+    pub level: LogLevel,
+}
+
+/// How a line of Handover's own log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How much Handover says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogLevel {
+    /// What failed.
+    Error,
+    /// And what may become trouble.
+    Warn,
+    /// And every decision.
+    #[default]
+    Info,
+    /// And what led to it.
+    Debug,
 }
 
 /// `[instances]`.

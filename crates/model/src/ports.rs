@@ -43,6 +43,15 @@ impl PortPool {
         Self { first, last, next: first + offset, used: BTreeSet::new(), resting: BTreeMap::new() }
     }
 
+    /// Another range from now on; what is in use stays in use.
+    pub fn set_range(&mut self, (first, last): (u16, u16)) {
+        self.first = first;
+        self.last = last.max(first);
+        if !(self.first..=self.last).contains(&self.next) {
+            self.next = first;
+        }
+    }
+
     /// The next free port, in order from the last one given out.
     ///
     /// # Errors

@@ -11,13 +11,15 @@ use crate::manifest::{Restart, RestartPolicy};
 /// The shortest delay, whatever is configured: a verdict about the former process that is still on its way
 /// must have arrived before the same slot runs another one.
 pub const DELAY_MIN: Duration = Duration::from_millis(100);
+/// So many ends in a row are a crash loop: it goes on trying, and says so.
+pub const CRASH_LOOP_ENDS: u32 = 3;
 
 /// How a process ended, as far as the policy cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Exit code 0.
-    Succeeded,
-    /// Anything else, also when nobody could tell.
+    /// With that exit code; by a signal, 128 and its number, as shells count them.
+    Code(i32),
+    /// It never ran, did not do what it should, or nobody could tell.
     Failed,
 }
 
@@ -34,21 +36,40 @@ impl Backoff {
         Self { settings, in_a_row: 0 }
     }
 
+    /// From the next end on.
+    pub fn set_settings(&mut self, settings: Restart) {
+        self.settings = settings;
+    }
+
     /// A process ended that had been ready for `ready_for`: the delay before the next, or `None` if it stays down.
     pub fn handle_end(&mut self, end: End, ready_for: Duration) -> Option<Duration> {
-        let restarts = match (self.settings.policy, end) {
-            (RestartPolicy::Always, _) | (RestartPolicy::OnFailure, End::Failed) => true,
-            (RestartPolicy::OnFailure, End::Succeeded) | (RestartPolicy::Never, _) => false,
-        };
-        if !restarts {
-            return None;
-        }
         if !ready_for.is_zero() && ready_for >= self.settings.reset_after {
             self.in_a_row = 0;
         }
         let factor = 1_u32.checked_shl(self.in_a_row).unwrap_or(u32::MAX);
         self.in_a_row = self.in_a_row.saturating_add(1);
-        Some(self.settings.delay.saturating_mul(factor).min(self.settings.max_delay).max(DELAY_MIN))
+        let delay = self.settings.delay.saturating_mul(factor).min(self.settings.max_delay).max(DELAY_MIN);
+        self.restarts_after(end).then_some(delay)
+    }
+
+    fn restarts_after(&self, end: End) -> bool {
+        let Restart { policy, success_codes, restart_codes, stop_codes, .. } = &self.settings;
+        let succeeded = match end {
+            End::Code(code) if stop_codes.contains(&code) => return false,
+            End::Code(code) if restart_codes.contains(&code) => return true,
+            End::Code(code) => code == 0 || success_codes.contains(&code),
+            End::Failed => false,
+        };
+        match policy {
+            RestartPolicy::Always => true,
+            RestartPolicy::OnFailure => !succeeded,
+            RestartPolicy::Never => false,
+        }
+    }
+
+    /// Ends without a process between them that was ready for `reset_after`.
+    pub fn ends_in_a_row(&self) -> u32 {
+        self.in_a_row
     }
 }
 
@@ -78,16 +99,37 @@ mod tests {
             .collect();
         assert_eq!(delays[..8], [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(delays.last(), Some(&60));
+        assert_eq!(backoff.ends_in_a_row(), 40);
         assert_eq!(backoff.handle_end(End::Failed, Duration::from_secs(59)), Some(Duration::from_secs(60)));
         assert_eq!(backoff.handle_end(End::Failed, Duration::from_secs(60)), Some(Duration::from_secs(1)));
+        assert_eq!(backoff.ends_in_a_row(), 1);
     }
 
     #[test]
     fn the_policy_decides_which_ends_count() {
         let restarts = |policy, end| Backoff::new(settings(policy)).handle_end(end, Duration::ZERO).is_some();
-        assert!(restarts(RestartPolicy::Always, End::Succeeded));
+        assert!(restarts(RestartPolicy::Always, End::Code(0)));
+        assert!(restarts(RestartPolicy::OnFailure, End::Code(1)));
         assert!(restarts(RestartPolicy::OnFailure, End::Failed));
-        assert!(!restarts(RestartPolicy::OnFailure, End::Succeeded));
+        assert!(!restarts(RestartPolicy::OnFailure, End::Code(0)));
         assert!(!restarts(RestartPolicy::Never, End::Failed));
+    }
+
+    #[test]
+    fn code_lists_overrule_the_policy_and_a_code_that_stops_overrules_one_that_restarts() {
+        let restarts = |policy, code| {
+            let settings = Restart {
+                success_codes: vec![3, 143],
+                restart_codes: vec![75, 64],
+                stop_codes: vec![64, 139],
+                ..settings(policy)
+            };
+            Backoff::new(settings).handle_end(End::Code(code), Duration::ZERO).is_some()
+        };
+        assert!(!restarts(RestartPolicy::OnFailure, 3) && restarts(RestartPolicy::Always, 3));
+        assert!(!restarts(RestartPolicy::OnFailure, 128 + 15));
+        assert!(restarts(RestartPolicy::Never, 75));
+        assert!(!restarts(RestartPolicy::Always, 64));
+        assert!(!restarts(RestartPolicy::Always, 128 + 11));
     }
 }

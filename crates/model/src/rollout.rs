@@ -1,299 +1,37 @@
-//! One rollout: how a release takes over from another, all at once, and how it is called back.
+//! One rollout: how a release takes over from another, and how it is called back.
 //!
 //! ```text
-//!  begin ─► preparing ─► waiting ─► starting ──────► shifting ─────► promoting ─┬─► baking ───► done
-//!   deploy     │ refused    │ room     │ all ready      │ nothing goes          │ time up
-//!              │            │          │                │ to the old one        └─► draining ─► done
-//!              ▼            │          │ 3 exits, no start, not ready in time        old one gone
-//!           failed          └──────────┴────── try_abort ──┐
-//!                                                          ▼
-//!                                                    rolling-back ─► rolled-back (failed where nothing was
-//!                                                       nothing goes to the new one         there before)
+//!  begin ─► preparing ─► waiting ─┬─► starting ─────────► shifting ─┐      blue-green: all ready, then all traffic
+//!   deploy     │ refused    │ room├─► rolling ──────────────────────┼─► promoting ─┬─► baking ───► done
+//!              │            │     └─► recreating ───────────────────┘              │      time up
+//!              ▼            │          │ 3 exits, no start, not ready in time      └─► draining ─► done
+//!           failed          └──────────┴── try_abort ──┐                                old one gone
+//!                                                      ▼
+//!                                                rolling-back ─► rolled-back (failed where nothing was
+//!                            nothing goes to the new one, the old one is there        there before)
 //! ```
-//! Forward, what is intended is recorded before it is done: `Action::Record`, then `handle_recorded`, then the
-//! effect. On the way back (an abort, or a rollback's shift) traffic moves first and the record follows.
-//! Effects are levels, not edges: `share` and `wanted` say what has to be true now, whoever asks, so that an
-//! agent which took over does what the former one did.
+//! Rolling replaces instance by instance, within its limits; recreating stops the old release, then starts the
+//! new one. Forward, what is intended is recorded before it is done: `Action::Record`, then `handle_recorded`,
+//! then the effect. On the way back (an abort, or a rollback's shift) traffic moves first and the record follows.
+//! Effects are levels, not edges: `share`, `wanted_to` and `wanted_from` say what has to be true now, whoever
+//! asks, so that an agent which took over does what the former one did.
 //!
 //! It deliberately knows no instances, tables or files, only counts and releases.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::Duration;
 
-use crate::id::ReleaseId;
 use crate::time::Instant;
 
-/// So many exits of new instances before the promotion are a verdict.
-pub const EXITS_MAX: u32 = 3;
+mod plan;
+mod rolling;
 
-/// What a rollout is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The service's first release.
-    First,
-    /// To a new one.
-    Deploy,
-    /// Back to one that was stable before.
-    Rollback,
-}
+pub use plan::{
+    AbortDenied, Action, Cause, EXITS_MAX, Facts, Failure, Kind, NotBaking, Phase, Plan, Share, Strategy,
+    WaitingOn, Wanted,
+};
 
-/// Where it stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// The release is copied and checked.
-    Preparing,
-    /// Its instances start and get ready.
-    Starting,
-    /// Traffic moves to it.
-    Shifting,
-    /// It becomes stable.
-    Promoting,
-    /// The old release finishes and stops.
-    Draining,
-    /// The old release is kept for an instant way back.
-    Baking,
-    /// Final: promoted.
-    Done,
-    /// Traffic moves back.
-    RollingBack,
-    /// Final: the old release serves as before.
-    RolledBack,
-    /// Final: it never began to serve.
-    Failed,
-}
-
-impl Phase {
-    /// As people read it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Preparing => "preparing",
-            Self::Starting => "starting",
-            Self::Shifting => "shifting",
-            Self::Promoting => "promoting",
-            Self::Draining => "draining",
-            Self::Baking => "baking",
-            Self::Done => "done",
-            Self::RollingBack => "rolling-back",
-            Self::RolledBack => "rolled-back",
-            Self::Failed => "failed",
-        }
-    }
-
-    /// Nothing changes any more.
-    pub fn is_final(self) -> bool {
-        matches!(self, Self::Done | Self::RolledBack | Self::Failed)
-    }
-
-    /// The new release was promoted.
-    pub fn is_promoted(self) -> bool {
-        matches!(self, Self::Draining | Self::Baking | Self::Done)
-    }
-}
-
-/// What is to be done, without a choice left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// What it is.
-    pub kind: Kind,
-    /// The release it leads to.
-    pub to: ReleaseId,
-    /// The release it comes from, where there is one.
-    pub from: Option<ReleaseId>,
-    /// How many instances have to be ready.
-    pub instances: u32,
-    /// How long the old release stays for an instant way back.
-    pub keep_warm: Duration,
-}
-
-/// What holds now, gathered anew each time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Facts {
-    /// Ready instances of the new release.
-    pub ready: u32,
-    /// Ready instances of the old release.
-    pub from_ready: u32,
-    /// The old release has no instance left.
-    pub from_gone: bool,
-    /// Another release has room to start: at most one retires.
-    pub room: bool,
-    /// Living proxies.
-    pub proxies: u32,
-    /// They all use a table in which nothing goes to the old release.
-    pub shifted: bool,
-    /// They all use a table in which nothing goes to the new release.
-    pub restored: bool,
-}
-
-/// Why a rollout cannot go on.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// The release could not be taken.
-    #[error("{0}")]
-    Refused(String),
-    /// Too many exits.
-    #[error(
-        "instances of the new release ended {EXITS_MAX} times before it was promoted; the last, {instance}, {how}"
-    )]
-    Exits {
-        /// The last one.
-        instance: String,
-        /// How it ended.
-        how: String,
-    },
-    /// It ended and its policy keeps it down.
-    #[error("{instance} {how}, and its restart policy keeps it down")]
-    StaysDown {
-        /// Which.
-        instance: String,
-        /// How it ended.
-        how: String,
-    },
-    /// A process could not be started.
-    #[error("{instance} could not be started: {error}")]
-    SpawnFailed {
-        /// Which.
-        instance: String,
-        /// For people.
-        error: String,
-    },
-    /// Not ready in time.
-    #[error("{instance} was not ready within {}{}", crate::time::human(*after), colon(detail))]
-    StartupTimeout {
-        /// Which.
-        instance: String,
-        /// `startup_timeout`.
-        after: Duration,
-        /// What the last check said.
-        detail: String,
-    },
-}
-
-fn colon(detail: &str) -> String {
-    if detail.is_empty() { String::new() } else { format!(": {detail}") }
-}
-
-/// Why it is called back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cause {
-    /// It failed.
-    Failure(Failure),
-    /// A person said so.
-    Operator(String),
-    /// Another one takes its place.
-    Replaced(String),
-    /// It was decided in a former life of the agent, which ended before it could write why.
-    Earlier,
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failure(failure) => failure.fmt(f),
-            Self::Operator(actor) => write!(f, "called back by {actor}"),
-            Self::Replaced(by) => write!(f, "replaced by {by}"),
-            Self::Earlier => f.write_str("called back; the reason was lost with the agent that decided it"),
-        }
-    }
-}
-
-/// An abort that comes too late.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum AbortDenied {
-    /// The new release is stable.
-    #[error("it is promoted already")]
-    Promoted,
-    /// The way back is being taken.
-    #[error("it is being rolled back already")]
-    RollingBack,
-    /// It is over.
-    #[error("it is over")]
-    Final,
-}
-
-/// A bake that cannot end because there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is not promoted yet")]
-pub struct NotBaking;
-
-/// What a rollout wants done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Make what holds now durable, then call `handle_recorded`.
-    Record,
-    /// Copy and check the release.
-    Prepare,
-    /// Its instances are wanted from now on.
-    Start,
-    /// The new release gets the traffic from now on.
-    Shift,
-    /// The new release is the stable one from now on; the old one stays warm if so said.
-    Promote {
-        /// Keep the old one.
-        keep_from: bool,
-    },
-    /// The old release gets the traffic from now on.
-    Restore,
-    /// It is over.
-    Finished,
-}
-
-/// Which release gets the traffic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Share {
-    /// All to the old one.
-    From,
-    /// All to the new one.
-    To,
-}
-
-/// What should run of a release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    /// Nothing: what runs is stopped.
-    Nothing,
-    /// What runs may go on, nothing new is started.
-    WhatRuns,
-    /// As many instances as the service has.
-    All,
-}
-
-/// What a rollout waits for. Each is one sentence.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WaitingOn {
-    /// The copy.
-    Copy,
-    /// Releases that retire.
-    Room,
-    /// The record's write.
-    Record,
-    /// Ready instances: how many are, how many must be.
-    Ready(u32, u32),
-    /// Proxies, all of which must use the new table.
-    Proxies(u32),
-    /// The end of the bake.
-    Bake(Duration),
-    /// The old release's last instance.
-    FromGone,
-}
-
-impl fmt::Display for WaitingOn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Copy => f.write_str("waits for the release to be copied and checked"),
-            Self::Room => f.write_str("waits for an earlier release to stop, so that no more than two run"),
-            Self::Record => f.write_str("waits for the record to be written"),
-            Self::Ready(ready, wanted) => write!(f, "{ready} of {wanted} new instances are ready"),
-            Self::Proxies(0) => f.write_str("waits for a proxy to run"),
-            Self::Proxies(_) => f.write_str("waits for every proxy to use the new routes"),
-            Self::Bake(left) => {
-                let seconds = Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0));
-                write!(f, "keeps the old release warm for {} more", crate::time::human(seconds))
-            }
-            Self::FromGone => f.write_str("waits for the old release to finish its requests and stop"),
-        }
-    }
-}
+use rolling::{Counts, Limits};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -307,6 +45,10 @@ enum State {
     /// Prepared; there must be room.
     Waiting,
     Starting(Step),
+    /// How many of each are wanted; not known before the first facts.
+    Rolling(Option<Counts>),
+    /// The old release ends, then the new one starts.
+    Recreating,
     Shifting(Step),
     Promoting {
         keep_from: bool,
@@ -315,8 +57,17 @@ enum State {
     Baking {
         until: Instant,
     },
-    RollingBack,
+    RollingBack(Return),
     Final(Phase),
+}
+
+/// What the way back of a recreated service waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Return {
+    /// The old release is to be ready again.
+    Awaited,
+    /// It will not do either: its restart policy goes on.
+    GivenUp,
 }
 
 /// The state machine.
@@ -325,7 +76,8 @@ pub struct Rollout {
     plan: Plan,
     state: State,
     exits: u32,
-    facts: Facts,
+    /// `None` until the first are heard.
+    facts: Option<Facts>,
     cause: Option<Cause>,
     actions: VecDeque<Action>,
 }
@@ -334,6 +86,7 @@ impl Rollout {
     /// Begins. A deploy copies its release first; a rollback's release is there, and where `ready` says that it
     /// runs and is ready too, traffic moves at once.
     pub fn begin(plan: Plan, ready: bool) -> Self {
+        let ready = ready && plan.strategy == Strategy::BlueGreen;
         let state = match plan.kind {
             Kind::First | Kind::Deploy => State::Preparing(Step::Intended),
             Kind::Rollback if ready => State::Shifting(Step::Doing),
@@ -348,7 +101,7 @@ impl Rollout {
     }
 
     fn in_state(plan: Plan, state: State) -> Self {
-        Self { plan, state, exits: 0, facts: Facts::default(), cause: None, actions: VecDeque::new() }
+        Self { plan, state, exits: 0, facts: None, cause: None, actions: VecDeque::new() }
     }
 
     /// Goes on from what a record says; `bake_left` is the rest of the bake.
@@ -356,12 +109,15 @@ impl Rollout {
         let state = match phase {
             Phase::Preparing if plan.kind == Kind::Rollback => State::Waiting,
             Phase::Preparing => State::Preparing(Step::Doing),
-            Phase::Starting => State::Starting(Step::Doing),
-            Phase::Shifting => State::Shifting(Step::Doing),
+            Phase::Starting => Self::begun(&plan),
+            Phase::Shifting if Self::begun(&plan) == State::Starting(Step::Doing) => {
+                State::Shifting(Step::Doing)
+            }
+            Phase::Shifting => Self::begun(&plan),
             Phase::Promoting => State::Promoting { keep_from: !bake_left.is_zero() },
             Phase::Draining => State::Draining,
             Phase::Baking => State::Baking { until: now + bake_left },
-            Phase::RollingBack => State::RollingBack,
+            Phase::RollingBack => State::RollingBack(Return::Awaited),
             Phase::Done | Phase::RolledBack | Phase::Failed => State::Final(phase),
         };
         let mut rollout = Self::in_state(plan, state);
@@ -369,15 +125,37 @@ impl Rollout {
             State::Preparing(_) => rollout.actions.push_back(Action::Prepare),
             // That record was written, so its promotion holds.
             State::Promoting { .. } => rollout.handle_recorded(now),
-            State::RollingBack => rollout.cause = Some(Cause::Earlier),
+            State::RollingBack(_) => rollout.cause = Some(Cause::Earlier),
             State::Final(_) => rollout.actions.push_back(Action::Finished),
             State::Waiting
             | State::Starting(_)
+            | State::Rolling(_)
+            | State::Recreating
             | State::Shifting(_)
             | State::Draining
             | State::Baking { .. } => {}
         }
         rollout
+    }
+
+    /// Where its strategy leads once its start is recorded; without a release before there is nothing to replace.
+    fn begun(plan: &Plan) -> State {
+        match plan.strategy {
+            Strategy::Rolling { .. } if plan.from.is_some() => State::Rolling(None),
+            Strategy::Recreate if plan.from.is_some() => State::Recreating,
+            Strategy::BlueGreen | Strategy::Rolling { .. } | Strategy::Recreate => {
+                State::Starting(Step::Doing)
+            }
+        }
+    }
+
+    fn limits(&self) -> Option<Limits> {
+        let Strategy::Rolling { max_surge, max_unavailable } = self.plan.strategy else { return None };
+        Some(Limits { instances: self.plan.instances, max_surge, max_unavailable })
+    }
+
+    fn facts(&self) -> Facts {
+        self.facts.unwrap_or_default()
     }
 
     fn enter(&mut self, state: State) {
@@ -398,7 +176,7 @@ impl Rollout {
                 self.actions.push_back(Action::Prepare);
             }
             State::Starting(Step::Intended) => {
-                self.state = State::Starting(Step::Doing);
+                self.state = Self::begun(&self.plan);
                 self.actions.push_back(Action::Start);
             }
             State::Shifting(Step::Intended) => {
@@ -413,10 +191,12 @@ impl Rollout {
             State::Preparing(Step::Doing)
             | State::Waiting
             | State::Starting(Step::Doing)
+            | State::Rolling(_)
+            | State::Recreating
             | State::Shifting(Step::Doing)
             | State::Draining
             | State::Baking { .. }
-            | State::RollingBack
+            | State::RollingBack(_)
             | State::Final(_) => {}
         }
     }
@@ -445,7 +225,7 @@ impl Rollout {
 
     /// An instance of the new release ended by itself; `restarts` says whether it starts again.
     pub fn handle_exit(&mut self, instance: &str, how: &str, restarts: bool) {
-        if !matches!(self.state, State::Starting(Step::Doing) | State::Shifting(_)) {
+        if !self.is_on_trial() {
             return;
         }
         self.exits += 1;
@@ -459,8 +239,38 @@ impl Rollout {
 
     /// The new release will not do.
     pub fn handle_failure(&mut self, failure: Failure) {
-        if matches!(self.state, State::Starting(Step::Doing) | State::Shifting(_)) {
+        if self.is_on_trial() {
             self.call_back(Cause::Failure(failure));
+        }
+    }
+
+    fn is_on_trial(&self) -> bool {
+        matches!(
+            self.state,
+            State::Starting(Step::Doing) | State::Shifting(_) | State::Rolling(_) | State::Recreating
+        )
+    }
+
+    /// An instance of the old release, started again on the way back, will not do either.
+    pub fn handle_old_failure(&mut self) {
+        if let State::RollingBack(awaited) = &mut self.state {
+            *awaited = Return::GivenUp;
+        }
+    }
+
+    /// Whether another rollout may take its place now: not once part of the old release may be gone.
+    pub fn is_replaceable(&self) -> bool {
+        let replaces = self.plan.strategy != Strategy::BlueGreen && self.plan.from.is_some();
+        match self.state {
+            State::Rolling(_) | State::Recreating => false,
+            State::RollingBack(_) => !replaces,
+            State::Promoting { .. } | State::Final(_) => false,
+            State::Preparing(_)
+            | State::Waiting
+            | State::Starting(_)
+            | State::Shifting(_)
+            | State::Draining
+            | State::Baking { .. } => true,
         }
     }
 
@@ -471,21 +281,28 @@ impl Rollout {
     pub fn try_abort(&mut self, cause: Cause) -> Result<(), AbortDenied> {
         let replaced = matches!(cause, Cause::Replaced(_));
         match self.state {
+            State::Rolling(_) | State::Recreating if replaced => Err(AbortDenied::Replacing),
+            State::RollingBack(_) if replaced && !self.is_replaceable() => Err(AbortDenied::Replacing),
             State::Preparing(_) | State::Waiting | State::Starting(_) | State::Shifting(_) if replaced => {
                 self.cause = Some(cause);
                 self.finish_back();
                 Ok(())
             }
-            State::RollingBack if replaced => {
+            State::RollingBack(_) if replaced => {
                 self.finish_back();
                 Ok(())
             }
-            State::Preparing(_) | State::Waiting | State::Starting(_) | State::Shifting(_) => {
+            State::Preparing(_)
+            | State::Waiting
+            | State::Starting(_)
+            | State::Rolling(_)
+            | State::Recreating
+            | State::Shifting(_) => {
                 self.call_back(cause);
                 Ok(())
             }
             State::Promoting { .. } | State::Draining | State::Baking { .. } => Err(AbortDenied::Promoted),
-            State::RollingBack => Err(AbortDenied::RollingBack),
+            State::RollingBack(_) => Err(AbortDenied::RollingBack),
             State::Final(_) => Err(AbortDenied::Final),
         }
     }
@@ -497,9 +314,11 @@ impl Rollout {
     fn call_back(&mut self, cause: Cause) {
         self.cause = Some(cause);
         // Only now does the agent's next table count.
-        self.facts.restored = false;
+        if let Some(facts) = &mut self.facts {
+            facts.restored = false;
+        }
         self.actions.push_back(Action::Restore);
-        self.enter(State::RollingBack);
+        self.enter(State::RollingBack(Return::Awaited));
     }
 
     /// End the bake, or the wait for the old release, before its time.
@@ -517,14 +336,16 @@ impl Rollout {
             State::Preparing(_)
             | State::Waiting
             | State::Starting(_)
+            | State::Rolling(_)
+            | State::Recreating
             | State::Shifting(_)
-            | State::RollingBack => Err(NotBaking),
+            | State::RollingBack(_) => Err(NotBaking),
         }
     }
 
     /// What holds now.
     pub fn handle_facts(&mut self, facts: Facts) {
-        self.facts = facts;
+        self.facts = Some(facts);
         match self.state {
             State::Waiting if facts.room => self.enter(State::Starting(Step::Intended)),
             State::Starting(Step::Doing) if self.is_ready() => match self.plan.kind {
@@ -535,37 +356,66 @@ impl Rollout {
                 }
                 Kind::First | Kind::Deploy => self.enter(State::Shifting(Step::Intended)),
             },
+            State::Rolling(before) => {
+                let counts = self.limits().map(|limits| limits.forward(before, &facts));
+                self.state = State::Rolling(counts);
+                if facts.from_staying == 0 && self.is_ready() && self.is_shifted() {
+                    self.promote(false);
+                }
+            }
+            State::Recreating if facts.is_from_gone() && self.is_ready() && self.is_shifted() => {
+                self.promote(false);
+            }
             State::Shifting(Step::Doing) if self.is_shifted() => {
                 let keep_from = self.plan.kind != Kind::Rollback
                     && self.plan.from.is_some()
                     && facts.from_ready > 0
                     && !self.plan.keep_warm.is_zero();
-                self.actions.push_back(Action::Promote { keep_from });
-                self.enter(State::Promoting { keep_from });
+                self.promote(keep_from);
             }
-            State::Draining if facts.from_gone => self.finish(Phase::Done),
-            State::RollingBack if facts.restored => self.finish_back(),
+            State::Draining if facts.is_from_gone() => self.finish(Phase::Done),
+            State::RollingBack(awaited) if facts.restored && self.is_back(awaited, &facts) => {
+                self.finish_back();
+            }
             State::Preparing(_)
             | State::Waiting
             | State::Starting(_)
+            | State::Recreating
             | State::Shifting(_)
             | State::Promoting { .. }
             | State::Draining
             | State::Baking { .. }
-            | State::RollingBack
+            | State::RollingBack(_)
             | State::Final(_) => {}
         }
     }
 
+    fn promote(&mut self, keep_from: bool) {
+        self.actions.push_back(Action::Promote { keep_from });
+        self.enter(State::Promoting { keep_from });
+    }
+
+    /// The old release is where it was, as far as it ever will be.
+    fn is_back(&self, awaited: Return, facts: &Facts) -> bool {
+        match self.plan.strategy {
+            Strategy::Rolling { .. } if self.plan.from.is_some() => facts.is_gone(),
+            Strategy::Recreate if self.plan.from.is_some() => {
+                facts.is_gone() && (facts.from_ready >= self.plan.instances || awaited == Return::GivenUp)
+            }
+            Strategy::BlueGreen | Strategy::Rolling { .. } | Strategy::Recreate => true,
+        }
+    }
+
     fn is_ready(&self) -> bool {
-        self.facts.ready >= self.plan.instances
+        self.facts().ready >= self.plan.instances
     }
 
     /// Forward, someone must have seen traffic move, and what it moved to must still be there.
     fn is_shifted(&self) -> bool {
+        let facts = self.facts();
         match self.plan.kind {
-            Kind::Rollback => self.facts.shifted,
-            Kind::First | Kind::Deploy => self.facts.shifted && self.facts.proxies > 0 && self.is_ready(),
+            Kind::Rollback => facts.shifted,
+            Kind::First | Kind::Deploy => facts.shifted && facts.proxies > 0 && self.is_ready(),
         }
     }
 
@@ -585,10 +435,12 @@ impl Rollout {
             State::Preparing(_)
             | State::Waiting
             | State::Starting(_)
+            | State::Rolling(_)
+            | State::Recreating
             | State::Shifting(_)
             | State::Promoting { .. }
             | State::Draining
-            | State::RollingBack
+            | State::RollingBack(_)
             | State::Final(_) => None,
         }
     }
@@ -607,12 +459,12 @@ impl Rollout {
     pub fn phase(&self) -> Phase {
         match self.state {
             State::Preparing(_) | State::Waiting => Phase::Preparing,
-            State::Starting(_) => Phase::Starting,
-            State::Shifting(_) => Phase::Shifting,
+            State::Starting(_) | State::Recreating => Phase::Starting,
+            State::Rolling(_) | State::Shifting(_) => Phase::Shifting,
             State::Promoting { .. } => Phase::Promoting,
             State::Draining => Phase::Draining,
             State::Baking { .. } => Phase::Baking,
-            State::RollingBack => Phase::RollingBack,
+            State::RollingBack(_) => Phase::RollingBack,
             State::Final(phase) => phase,
         }
     }
@@ -630,10 +482,12 @@ impl Rollout {
             {
                 Share::From
             }
-            State::RollingBack | State::Final(Phase::RolledBack | Phase::Failed) => Share::From,
+            State::RollingBack(_) | State::Final(Phase::RolledBack | Phase::Failed) => Share::From,
+            State::Rolling(_) => Share::Both,
             State::Preparing(_)
             | State::Waiting
             | State::Starting(_)
+            | State::Recreating
             | State::Shifting(_)
             | State::Promoting { .. }
             | State::Draining
@@ -642,23 +496,77 @@ impl Rollout {
         }
     }
 
+    /// It leads to the new release, and not away from it.
+    pub fn leads_forward(&self) -> bool {
+        !matches!(self.state, State::RollingBack(_) | State::Final(Phase::RolledBack | Phase::Failed))
+    }
+
+    /// Requests wait meanwhile, where nothing answers: the old release ends before the new one starts.
+    pub fn holds_requests(&self) -> bool {
+        let recreates = self.plan.strategy == Strategy::Recreate && self.plan.from.is_some();
+        recreates && matches!(self.state, State::Recreating | State::Promoting { .. } | State::RollingBack(_))
+    }
+
     /// What should run of the new release now.
     pub fn wanted_to(&self) -> Wanted {
+        let all = Wanted::Instances(self.plan.instances);
         match self.state {
             State::Preparing(_) | State::Waiting | State::Starting(Step::Intended) => Wanted::WhatRuns,
-            State::RollingBack | State::Final(Phase::RolledBack | Phase::Failed) => Wanted::Nothing,
+            State::Rolling(counts) => counts.map_or(Wanted::WhatRuns, |counts| Wanted::Instances(counts.to)),
+            State::Recreating if !self.facts.is_some_and(|facts| facts.is_from_gone()) => Wanted::WhatRuns,
+            State::RollingBack(_) if self.serves_alone() => self.making_room(),
+            State::RollingBack(_) | State::Final(Phase::RolledBack | Phase::Failed) => Wanted::Nothing,
             State::Starting(Step::Doing)
+            | State::Recreating
             | State::Shifting(_)
             | State::Promoting { .. }
             | State::Draining
             | State::Baking { .. }
-            | State::Final(_) => Wanted::All,
+            | State::Final(_) => all,
         }
     }
 
-    /// Whether the old release is wanted still.
-    pub fn wants_from(&self) -> bool {
-        !matches!(self.state, State::Draining | State::Final(Phase::Done))
+    /// On the way back of a rolling rollout, the new release answers until something of the old one does.
+    fn serves_alone(&self) -> bool {
+        matches!(self.plan.strategy, Strategy::Rolling { .. } if self.plan.from.is_some())
+            && self.facts.is_none_or(|facts| facts.from_ready == 0 && facts.ready > 0)
+    }
+
+    /// Where as many run as may, part of the new release goes first, so that something of the old one can start.
+    fn making_room(&self) -> Wanted {
+        let (Some(limits), Some(facts)) = (self.limits(), &self.facts) else { return Wanted::WhatRuns };
+        if limits.back(facts) > 0 || facts.running > facts.staying {
+            return Wanted::WhatRuns;
+        }
+        Wanted::Instances(facts.staying.saturating_sub(limits.max_unavailable))
+    }
+
+    /// What should run of the old release now; `Nothing` where this rollout does not need it.
+    pub fn wanted_from(&self) -> Wanted {
+        let all = Wanted::Instances(self.plan.instances);
+        match self.state {
+            State::Draining | State::Final(Phase::Done) => Wanted::Nothing,
+            State::Rolling(counts) => {
+                counts.map_or(Wanted::WhatRuns, |counts| Wanted::Instances(counts.from))
+            }
+            State::Recreating => Wanted::Instances(0),
+            State::Promoting { .. } if self.plan.strategy != Strategy::BlueGreen => Wanted::Instances(0),
+            State::RollingBack(_) => match (self.plan.strategy, self.limits(), &self.facts) {
+                (Strategy::BlueGreen, _, _) => all,
+                (_, _, None) => Wanted::WhatRuns,
+                (_, Some(limits), Some(facts)) => Wanted::Instances(limits.back(facts)),
+                // Never two processes at once: what is left of either must be gone.
+                (_, None, Some(facts)) if facts.is_gone() && facts.from_running == facts.from_staying => all,
+                (_, None, Some(_)) => Wanted::WhatRuns,
+            },
+            State::Preparing(_)
+            | State::Waiting
+            | State::Starting(_)
+            | State::Shifting(_)
+            | State::Promoting { .. }
+            | State::Baking { .. }
+            | State::Final(_) => all,
+        }
     }
 
     /// The rest of the bake.
@@ -670,23 +578,28 @@ impl Rollout {
             | State::Preparing(_)
             | State::Waiting
             | State::Starting(_)
+            | State::Rolling(_)
+            | State::Recreating
             | State::Shifting(_)
             | State::Draining
-            | State::RollingBack
+            | State::RollingBack(_)
             | State::Final(_) => None,
         }
     }
 
     /// What is being done, for the record; `None` where nothing is.
     pub fn intent(&self) -> Option<String> {
-        let Plan { to, instances, .. } = &self.plan;
+        let Plan { to, from, instances, .. } = &self.plan;
+        let from = || from.as_ref().map(ToString::to_string).unwrap_or_default();
         match self.state {
             State::Preparing(_) => Some(format!("copy {to}")),
             State::Waiting | State::Starting(_) => Some(format!("start {instances} of {to}")),
+            State::Rolling(_) => Some(format!("replace {} by {to}, instance by instance", from())),
+            State::Recreating => Some(format!("stop {}, then start {instances} of {to}", from())),
             State::Shifting(_) => Some(format!("give all traffic to {to}")),
             State::Promoting { .. } => Some(format!("make {to} stable")),
             State::Draining => self.plan.from.as_ref().map(|from| format!("stop {from}")),
-            State::RollingBack => Some(match &self.plan.from {
+            State::RollingBack(_) => Some(match &self.plan.from {
                 Some(from) => format!("give all traffic back to {from}"),
                 None => format!("stop {to}"),
             }),
@@ -696,6 +609,8 @@ impl Rollout {
 
     /// Why it is not further.
     pub fn waiting_on(&self, now: Instant) -> Option<WaitingOn> {
+        let facts = self.facts();
+        let ready = WaitingOn::Ready(facts.ready, self.plan.instances);
         Some(match self.state {
             State::Preparing(Step::Intended)
             | State::Starting(Step::Intended)
@@ -703,11 +618,15 @@ impl Rollout {
             | State::Promoting { .. } => WaitingOn::Record,
             State::Preparing(Step::Doing) => WaitingOn::Copy,
             State::Waiting => WaitingOn::Room,
-            State::Starting(Step::Doing) => WaitingOn::Ready(self.facts.ready, self.plan.instances),
-            State::Shifting(Step::Doing) if !self.is_ready() => {
-                WaitingOn::Ready(self.facts.ready, self.plan.instances)
+            State::Recreating if !facts.is_from_gone() => WaitingOn::FromGone,
+            State::Starting(Step::Doing) => ready,
+            State::Rolling(_) | State::Recreating | State::Shifting(Step::Doing) if !self.is_ready() => ready,
+            State::Rolling(_) if facts.from_staying > 0 => WaitingOn::Replacing(facts.from_staying),
+            State::RollingBack(_) if facts.restored && !facts.is_gone() => WaitingOn::ToGone,
+            State::RollingBack(_) if facts.restored => WaitingOn::FromReady,
+            State::Rolling(_) | State::Recreating | State::Shifting(Step::Doing) | State::RollingBack(_) => {
+                WaitingOn::Proxies(facts.proxies)
             }
-            State::Shifting(Step::Doing) | State::RollingBack => WaitingOn::Proxies(self.facts.proxies),
             State::Draining => WaitingOn::FromGone,
             State::Baking { until } => WaitingOn::Bake(now.until(until)),
             State::Final(_) => return None,

@@ -17,11 +17,13 @@ pub(crate) mod connection;
 pub(crate) mod endpoint;
 pub(crate) mod exchange;
 pub(crate) mod forward;
+pub(crate) mod hold;
 pub(crate) mod ledger;
 pub(crate) mod slots;
 pub(crate) mod stats;
 pub(crate) mod table;
 pub(crate) mod upload;
+pub(crate) mod watch;
 pub(crate) mod worker;
 
 use std::io;
@@ -37,6 +39,7 @@ use tokio::sync::mpsc;
 use wire::routes::RouteTable;
 
 use access_log::LogWriter;
+use hold::HeldCounts;
 use ledger::{Event, Ledger};
 use worker::{Command, Setup};
 
@@ -106,6 +109,7 @@ impl Engine {
         let (log, sender) = settings.access_log.clone().and_then(LogWriter::start).unzip();
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(COMMANDS_MAX)).unzip();
         let loads: Arc<[AtomicUsize]> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+        let held = Arc::new(HeldCounts::default());
         let (events_in, events) = mpsc::channel(EVENTS_MAX);
         let mut threads = Vec::new();
         for (index, commands) in receivers.into_iter().enumerate() {
@@ -117,6 +121,7 @@ impl Engine {
                 commands,
                 peers: senders.iter().map(mpsc::Sender::downgrade).collect(),
                 loads: loads.clone(),
+                held: held.clone(),
                 events: events_in.clone(),
             };
             let thread = std::thread::Builder::new().name(format!("proxy-{index}")).spawn(move || {

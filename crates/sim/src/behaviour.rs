@@ -19,6 +19,10 @@ pub struct Behaviour {
     pub elsewhere: Option<u16>,
     /// Of ten seconds after it is ready it fails its check for the last so many.
     pub unready_of_ten: u64,
+    /// It does not know SIGHUP.
+    pub dies_at_reload: bool,
+    /// Its hooks exit with 1.
+    pub hooks_fail: bool,
 }
 
 impl Default for Behaviour {
@@ -31,6 +35,8 @@ impl Default for Behaviour {
             refused: false,
             elsewhere: None,
             unready_of_ten: 0,
+            dies_at_reload: false,
+            hooks_fail: false,
         }
     }
 }
@@ -39,7 +45,12 @@ impl Behaviour {
     /// Whether a rollout to it can succeed, and what is promoted stays up.
     pub fn is_good(&self) -> bool {
         let ready = self.ready_after.is_some_and(|after| after < Duration::from_secs(4));
-        ready && self.exits_after.is_none() && !self.spawn_fails && !self.refused && self.elsewhere.is_none()
+        ready
+            && !self.hooks_fail
+            && self.exits_after.is_none()
+            && !self.spawn_fails
+            && !self.refused
+            && self.elsewhere.is_none()
     }
 
     /// Reads `ready=300ms exits=2s ignores-signal …`.
@@ -59,6 +70,8 @@ impl Behaviour {
                 "spawn-fails" => behaviour.spawn_fails = true,
                 "refused" => behaviour.refused = true,
                 "elsewhere" => behaviour.elsewhere = Some(number(value)?),
+                "dies-at-reload" => behaviour.dies_at_reload = true,
+                "hooks-fail" => behaviour.hooks_fail = true,
                 "unready" => behaviour.unready_of_ten = number(value)?,
                 _ => return Err(format!("`{word}` is no behaviour")),
             }

@@ -5,15 +5,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use agent::world::DeployRequest;
+use agent::world::{ApplyRequest, DeployRequest};
 use model::random::Random;
 use wire::link::StopLevel;
-use wire::manifest::ReadinessCheck;
+use wire::manifest::{
+    Dependency, DependsUntil, Hook, ReadinessCheck, Reload, ReloadBy, Service, StopSignal, Strategy,
+};
 use wire::sealed::Boot;
 
 use crate::behaviour::Behaviour;
-use crate::manifest;
-use crate::world::{OPERATOR, Side, World};
+use crate::manifest::{self, Manner};
+use crate::world::{OPERATOR, Operate, Side, World};
 
 /// How long faults go on.
 const FAULTS_FOR: Duration = Duration::from_secs(90);
@@ -36,6 +38,8 @@ pub struct Outcome {
     pub log: Vec<String>,
     /// Rollouts that were accepted.
     pub rollouts: u64,
+    /// Operations and manifests that were accepted.
+    pub operations: u64,
     /// Lives of agents, holders and proxies that were ended.
     pub kills: u64,
 }
@@ -46,10 +50,13 @@ struct Campaign {
     random: Random,
     next_version: BTreeMap<&'static str, u32>,
     rollouts: u64,
+    operations: u64,
     kills: u64,
 }
 
-const SERVICES: [&str; 2] = ["shop", "mail"];
+const SERVICES: [&str; 3] = ["shop", "mail", "jobs"];
+/// One that a manifest has now and then.
+const EXTRA: &str = "extra";
 
 /// Plays a seed.
 pub fn play(seed: u64) -> Outcome {
@@ -64,11 +71,13 @@ pub fn play(seed: u64) -> Outcome {
         if random.below(4) == 0 {
             service.rollout.keep_warm_ms = 0;
         }
+        draw_more(&mut service, name, &mut random);
         services.insert(name.to_owned(), service);
     }
     let boot = manifest::boot(services);
     let world = World::new(seed, boot.clone());
-    let mut campaign = Campaign { world, boot, random, next_version: BTreeMap::new(), rollouts: 0, kills: 0 };
+    let mut campaign =
+        Campaign { world, boot, random, next_version: BTreeMap::new(), rollouts: 0, operations: 0, kills: 0 };
     campaign.world.up();
     while campaign.world.elapsed() < FAULTS_FOR && campaign.world.violations().is_empty() {
         campaign.act();
@@ -86,14 +95,113 @@ pub fn play(seed: u64) -> Outcome {
         violations,
         log: world.log().to_vec(),
         rollouts: campaign.rollouts,
+        operations: campaign.operations,
         kills: campaign.kills,
     }
 }
 
+/// What was added to a plain service later, so that there is some of everything.
+fn draw_more(service: &mut Service, name: &str, random: &mut Random) {
+    let port = match name {
+        "shop" => 9_000,
+        "mail" => 9_001,
+        _ => 9_002,
+    };
+    let manner = match random.below(8) {
+        0..=2 => Manner::BlueGreen,
+        3..=4 => Manner::Rolling,
+        5 => Manner::FixedPort(port),
+        6 => Manner::Worker,
+        _ => Manner::ExclusiveWorker,
+    };
+    manifest::set_manner(
+        service,
+        if name == "jobs" && random.below(2) == 0 { Manner::Worker } else { manner },
+    );
+    if random.below(3) == 0 {
+        (service.rollout.max_surge, service.rollout.max_unavailable) = (0, 1);
+    }
+    let hook = |word: &str| Hook { command: vec![format!("./{word}")], timeout_ms: 1_000 };
+    for word in ["before_start", "after_ready", "before_stop", "after_exit"] {
+        if random.below(6) == 0 {
+            service.hooks.insert(word.to_owned(), hook(word));
+        }
+    }
+    if random.below(2) == 0 {
+        let by = if random.below(2) == 0 {
+            ReloadBy::Signal(StopSignal::HangUp)
+        } else {
+            ReloadBy::Command(vec!["./reload".to_owned()])
+        };
+        service.reload = Some(Reload { by, timeout_ms: 2_000 });
+    }
+    if name != "shop" && random.below(3) == 0 {
+        let until = if random.below(2) == 0 { DependsUntil::Ready } else { DependsUntil::Started };
+        service.depends_on.push(Dependency { service: "shop".to_owned(), until });
+    }
+}
+
 impl Campaign {
+    fn operate(&mut self, service: &'static str) {
+        let operate = match self.random.below(9) {
+            0..=1 => Operate::Restart,
+            2..=3 => Operate::Reload,
+            4 => Operate::Stop,
+            5..=6 => Operate::Start,
+            _ => Operate::Scale(1 + u32::try_from(self.random.below(4)).expect("invariant: below 4")),
+        };
+        let key = self.operation();
+        let answer = self.world.operate(service, operate, &key);
+        self.world.note(&format!("{operate:?} {service}: {answer:?}"));
+        self.operations += u64::from(answer.is_some_and(|answer| answer.is_ok()));
+    }
+
+    /// One key of the manifest becomes another, and the manifest is applied, or is there for the next `up`.
+    fn apply(&mut self) {
+        let name = SERVICES[self.random.below(SERVICES.len())];
+        let manifest = &mut self.boot.manifest;
+        let edit = self.random.below(9);
+        if let Some(service) = manifest.services.get_mut(name) {
+            match edit {
+                0 => service.command.push("--more".to_owned()),
+                1 => service.environment.push(("MORE".to_owned(), "1".to_owned())),
+                2 if service.rollout.strategy != Strategy::Recreate => {
+                    service.instances = 1 + u32::try_from(self.random.below(4)).expect("invariant: below 4");
+                }
+                3 => service.stop.grace_period_ms += 100,
+                4 => service.rollout.keep_warm_ms = 4_000,
+                5 => service.readiness.interval_ms = 500,
+                _ => {}
+            }
+        }
+        if edit == 6 && manifest.services.remove(EXTRA).is_none() {
+            manifest.services.insert(EXTRA.to_owned(), manifest::service(EXTRA, "1.0.0"));
+        }
+        if edit == 7 && manifest.listeners.remove("web").is_none() {
+            let port = 8_080 + u16::try_from(self.random.below(2)).expect("invariant: below 2");
+            manifest.listeners.insert("web".to_owned(), manifest::listener(port));
+        }
+        if edit == 8 {
+            manifest.access_log = !manifest.access_log;
+        }
+        let request = ApplyRequest {
+            manifest: self.boot.manifest.clone(),
+            source: String::new(),
+            path: self.boot.path.clone(),
+            environment: Vec::new(),
+            actor: OPERATOR.to_owned(),
+            operation: Some(self.operation()),
+        };
+        let answer = self.world.apply(&request);
+        self.world.note(&format!("apply {name} {edit}: {answer:?}"));
+        self.operations += u64::from(answer.is_some_and(|answer| answer.is_ok()));
+    }
+
     fn act(&mut self) {
         let service = SERVICES[self.random.below(SERVICES.len())];
-        match self.random.below(20) {
+        match self.random.below(32) {
+            20..=27 => self.operate(service),
+            28..=31 => self.apply(),
             0..=5 => self.deploy(service),
             6..=8 => {
                 let operation = self.operation();
@@ -186,7 +294,9 @@ impl Campaign {
             stops_after: Some(millis(5 + self.random.below(1_500))),
             ..Behaviour::default()
         };
-        match self.random.below(14) {
+        behaviour.dies_at_reload = self.random.below(4) == 0;
+        match self.random.below(15) {
+            8 => behaviour.hooks_fail = true,
             0 => behaviour.ready_after = None,
             1 => behaviour.exits_after = Some(millis(1 + self.random.below(300))),
             2 => behaviour.exits_after = Some(millis(1_000 + self.random.below(20_000))),

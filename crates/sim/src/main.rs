@@ -28,10 +28,11 @@ fn main() -> ExitCode {
             }
         }
     }
-    let (mut rollouts, mut kills) = (0, 0);
+    let (mut rollouts, mut operations, mut kills) = (0, 0, 0);
     for seed in first..first + seeds {
         let outcome = campaign::play(seed);
         rollouts += outcome.rollouts;
+        operations += outcome.operations;
         kills += outcome.kills;
         if all || !outcome.violations.is_empty() {
             let broken = outcome.log.iter().position(|line| line.contains("VIOLATION"));
@@ -45,6 +46,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    println!("{seeds} seeds from {first}: {rollouts} rollouts, {kills} kills, no rule broken");
+    println!(
+        "{seeds} seeds from {first}: {rollouts} rollouts, {operations} other operations, {kills} kills, no rule broken"
+    );
     ExitCode::SUCCESS
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use wire::manifest::{
-    Manifest, Readiness, ReadinessCheck, Restart, RestartPolicy, Rollout, Service, Stop, StopSignal,
+    Listener, Manifest, Mode, Readiness, ReadinessCheck, Restart, RestartPolicy, Rollout, Service, Stop,
+    StopSignal, Strategy,
 };
 use wire::sealed::Boot;
 
@@ -52,6 +53,7 @@ pub fn boot(services: BTreeMap<String, Service>) -> Boot {
         admin_bind_is_default: true,
         proxy_threads: 2,
         access_log: true,
+        log: Default::default(),
         instance_ports: (20_000, 20_999),
         listeners: BTreeMap::new(),
         routes: Vec::new(),
@@ -66,5 +68,57 @@ pub fn boot(services: BTreeMap<String, Service>) -> Boot {
         environment: Vec::new(),
         print_output: false,
         colour: false,
+    }
+}
+
+/// How a simulated service is run and replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// All at once.
+    BlueGreen,
+    /// Instance by instance.
+    Rolling,
+    /// On a port of its own.
+    FixedPort(u16),
+    /// Without a port, overlapping.
+    Worker,
+    /// Without a port, one process at a time.
+    ExclusiveWorker,
+}
+
+/// Makes a service one of that manner.
+pub fn set_manner(service: &mut Service, manner: Manner) {
+    match manner {
+        Manner::BlueGreen => {}
+        Manner::Rolling => service.rollout.strategy = Strategy::Rolling,
+        Manner::FixedPort(port) => {
+            service.port = Some(port);
+            service.instances = 1;
+            service.rollout.strategy = Strategy::Recreate;
+        }
+        Manner::Worker | Manner::ExclusiveWorker => {
+            service.mode = Mode::Worker;
+            service.readiness.check = ReadinessCheck::AliveForMs(1_000);
+            service.command.truncate(1);
+            service.restart.policy = RestartPolicy::OnFailure;
+        }
+    }
+    if manner == Manner::ExclusiveWorker {
+        service.instances = 1;
+        service.rollout.strategy = Strategy::Recreate;
+    }
+}
+
+/// A listener on that port.
+pub fn listener(port: u16) -> Listener {
+    Listener {
+        bind: std::net::SocketAddr::from(([127, 0, 0, 1], port)),
+        backlog: 128,
+        header_timeout_ms: 1_000,
+        idle_timeout_ms: 1_000,
+        body_timeout_ms: 1_000,
+        head_bytes_max: 16 << 10,
+        headers_max: 100,
+        body_bytes_max: 1 << 20,
     }
 }

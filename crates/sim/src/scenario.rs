@@ -4,7 +4,8 @@
 //!  service shop instances=2 readiness=notify keep-warm=20s   before `up`
 //!  behave shop 1.1.0 never-ready                             how its processes behave from now on
 //!  up | run 5s | deploy shop 1.1.0 [replace] [force] | rollback shop | down drain
-//!  wait 10s stable shop 1.1.0 | phase shop baking | idle shop | stopped | agent
+//!  restart shop | reload shop | stop shop | start shop | scale shop 3 | apply | remove shop | operation 3
+//!  wait 10s settled shop | forgotten shop | stable shop 1.1.0 | phase shop baking | idle shop | stopped | agent
 //!  kill agent | holder | proxy · kill-at-write 2 before · crash shop@1.0.0/0 · bad-disk 3s
 //!  status | progress shop 2
 //! ```
@@ -13,13 +14,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use agent::world::DeployRequest;
+use agent::world::{ApplyRequest, DeployRequest};
 use wire::link::StopLevel;
-use wire::manifest::{ReadinessCheck, Service};
+use wire::manifest::{Dependency, DependsUntil, Hook, ReadinessCheck, Reload, ReloadBy, Service, StopSignal};
 
 use crate::behaviour::{Behaviour, duration};
-use crate::manifest;
-use crate::world::{OPERATOR, Side, World};
+use crate::manifest::{self, Manner};
+use crate::world::{OPERATOR, Operate, Side, World};
 
 /// An operator's command tries for so long to find an agent.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -112,6 +113,20 @@ impl Scenario {
             ["wait", time, condition @ ..] => self.wait(duration(time)?, condition),
             ["deploy", service, version, flags @ ..] => self.deploy(service, version, flags),
             ["rollback", service] => self.rollback(service),
+            ["restart", service] => self.operate(service, Operate::Restart),
+            ["reload", service] => self.operate(service, Operate::Reload),
+            ["stop", service] => self.operate(service, Operate::Stop),
+            ["start", service] => self.operate(service, Operate::Start),
+            ["scale", service, instances] => {
+                let instances = instances.parse().ok().ok_or("not a number")?;
+                self.operate(service, Operate::Scale(instances))
+            }
+            ["apply"] => self.apply(),
+            ["remove", service] => {
+                self.services.remove(*service);
+                Ok(())
+            }
+            ["operation", id] => self.operation_progress(id),
             ["down", level] => self.down(level),
             ["kill", what] => self.kill(what),
             ["kill-at-write", nth, side] => {
@@ -145,6 +160,32 @@ impl Scenario {
                 "keep-warm" => service.rollout.keep_warm_ms = millis(value)?,
                 "drain" => service.stop.drain_timeout_ms = millis(value)?,
                 "grace" => service.stop.grace_period_ms = millis(value)?,
+                "manner" => {
+                    let manner = match value {
+                        "rolling" => Manner::Rolling,
+                        "worker" => Manner::Worker,
+                        "exclusive-worker" => Manner::ExclusiveWorker,
+                        "blue-green" => Manner::BlueGreen,
+                        port => Manner::FixedPort(port.parse().ok().ok_or("no manner, and no port")?),
+                    };
+                    manifest::set_manner(&mut service, manner);
+                }
+                "surge" => service.rollout.max_surge = value.parse().ok().ok_or("not a number")?,
+                "unavailable" => {
+                    service.rollout.max_unavailable = value.parse().ok().ok_or("not a number")?
+                }
+                "argument" => service.command.push(value.to_owned()),
+                "reload" => {
+                    let by = ReloadBy::Signal(StopSignal::HangUp);
+                    service.reload = Some(Reload { by, timeout_ms: millis(value)? });
+                }
+                "needs" => service
+                    .depends_on
+                    .push(Dependency { service: value.to_owned(), until: DependsUntil::Ready }),
+                "before-start" => {
+                    let hook = Hook { command: vec![value.to_owned()], timeout_ms: 1_000 };
+                    service.hooks.insert("before_start".to_owned(), hook);
+                }
                 "readiness" => {
                     service.readiness.check = match value {
                         "notify" => ReadinessCheck::Notify,
@@ -156,6 +197,61 @@ impl Scenario {
             }
         }
         self.services.insert(name.to_owned(), service);
+        Ok(())
+    }
+
+    fn operate(&mut self, service: &str, operate: Operate) -> Result<(), String> {
+        let service = service.to_owned();
+        let key = self.operation();
+        let is_answer = |answer: &Result<_, _>| !matches!(answer, Err(agent::Denied::Starting));
+        let answer = self.ask(|world| world.operate(&service, operate, &key).filter(is_answer))?;
+        let text = match answer {
+            Ok(accepted) => match accepted.already {
+                Some(already) => format!("accepted as operation {}: {already}", accepted.id),
+                None => format!("accepted as operation {}", accepted.id),
+            },
+            Err(denied) => format!("denied: {denied}; {}", denied.hint().unwrap_or("nothing to do")),
+        };
+        self.world()?.note(&text);
+        Ok(())
+    }
+
+    /// Makes true what the `service` lines say now.
+    fn apply(&mut self) -> Result<(), String> {
+        let boot = manifest::boot(self.services.clone());
+        let request = ApplyRequest {
+            manifest: boot.manifest,
+            source: boot.source,
+            path: boot.path,
+            environment: boot.environment,
+            actor: OPERATOR.to_owned(),
+            operation: Some(self.operation()),
+        };
+        let is_answer = |answer: &Result<_, _>| !matches!(answer, Err(agent::Denied::Starting));
+        let answer = self.ask(|world| world.apply(&request).filter(is_answer))?;
+        let world = self.world()?;
+        match answer {
+            Ok(applied) => {
+                for change in &applied.changes {
+                    world.note(&format!("change {}: {:?}", change.key, change.effect));
+                }
+                world.note(&format!("rollouts {:?}, operations {:?}", applied.rollouts, applied.operations));
+            }
+            Err(denied) => {
+                world.note(&format!("denied: {denied}; {}", denied.hint().unwrap_or("nothing to do")))
+            }
+        }
+        Ok(())
+    }
+
+    fn operation_progress(&mut self, id: &str) -> Result<(), String> {
+        let id = id.parse().ok().ok_or("not a number")?;
+        let world = self.world()?;
+        let progress = world.operation(id).ok_or("no such operation")?;
+        for line in &progress.lines {
+            world.note(&format!("operation {} {}", line.at_ms, line.text));
+        }
+        world.note(&format!("operation {:?} of {}: {:?}", progress.kind, progress.service, progress.outcome));
         Ok(())
     }
 
@@ -300,6 +396,8 @@ fn holds(world: &World, condition: &[&str]) -> bool {
         ["stopped"] => world.is_stopped(),
         ["agent"] => status.is_some(),
         ["stable", name, version] => service(name).is_some_and(|s| s.stable.as_deref() == Some(*version)),
+        ["settled", name] => service(name).is_some_and(|s| s.operation.is_none()),
+        ["forgotten", name] => status.is_some() && service(name).is_none(),
         ["idle", name] => service(name).is_some_and(|s| s.rollout.is_none()),
         ["phase", name, phase] => {
             let rollout = service(name).and_then(|s| s.rollout.as_ref());

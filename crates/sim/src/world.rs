@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use agent::world::{DeployRequest, Event, FleetRequest, Inventory};
-use agent::{Accepted, Agent, Controller, Denied};
+use agent::world::{CheckPurpose, Event, FleetRequest, Inventory, TaskId};
+use agent::{Agent, Controller};
 use model::id::{InstanceId, ReleaseId, ServiceName};
 use model::random::Random;
 use model::time::Instant;
@@ -25,10 +25,13 @@ use crate::manifest;
 
 mod holder;
 mod log;
+mod operators;
 mod proxies;
+mod tasks;
 
 pub use crate::hands::Side;
 pub(crate) use holder::{Holder, Process};
+pub use operators::Operate;
 pub(crate) use proxies::Proxy;
 
 /// Timeouts in a row without time passing: more is a timer that does not move.
@@ -68,6 +71,10 @@ enum Happening {
     ProcessReady(InstanceId, u32),
     ProcessExits(InstanceId, u32, ExitStatus),
     ListensElsewhere(InstanceId, u32),
+    CheckEnds(u64, InstanceId, u32, CheckPurpose),
+    TaskEnds(u64, TaskId),
+    Reloads(InstanceId, u32),
+    HoldEnds(u64, u64),
     Probes(u64),
     Counters(u64),
     Requests,
@@ -291,6 +298,12 @@ impl World {
             Happening::ProcessReady(instance, pid) => self.process_ready(&instance, pid),
             Happening::ProcessExits(instance, pid, status) => self.process_exits(&instance, pid, status),
             Happening::ListensElsewhere(instance, pid) => self.process_listens_elsewhere(&instance, pid),
+            Happening::CheckEnds(life, instance, pid, purpose) => {
+                self.check_ends(life, &instance, pid, purpose)
+            }
+            Happening::TaskEnds(life, task) => self.task_ends(life, task),
+            Happening::Reloads(instance, pid) => self.process_reloaded(&instance, pid),
+            Happening::HoldEnds(proxy, request) => self.hold_ends(proxy, request),
             Happening::Probes(proxy) => self.probe(proxy),
             Happening::Counters(proxy) => self.count(proxy),
             Happening::Requests => self.requests(),
@@ -333,6 +346,7 @@ impl World {
 
     fn bury_agent(&mut self) {
         self.agent = None;
+        self.holder.tasks.clear();
         // The holder reads the link to its end before it knows.
         let unread =
             self.links.get(&Link::ToHolder(self.life)).map_or(Duration::ZERO, |last| self.now.until(*last));
@@ -436,7 +450,7 @@ impl World {
 
     fn send_inventory(&mut self) {
         let inventory = Inventory {
-            listeners: Vec::new(),
+            listeners: self.holder.listeners.iter().map(|(n, a)| (n.clone(), a.clone())).collect(),
             running: self.holder.running.values().map(|process| (process.id.clone(), process.pid)).collect(),
             ended: self.holder.ended.iter().map(|(id, status)| (id.clone(), *status)).collect(),
             proxies: self.proxies.iter().map(|(generation, proxy)| (*generation, proxy.pid)).collect(),
@@ -447,28 +461,6 @@ impl World {
         let event = Box::new(Event::Inventory(inventory));
         self.send(Link::FromHolder(life), Happening::ToAgent(life, event));
         self.deliver_notifications();
-    }
-
-    /// An operator deploys.
-    ///
-    /// # Errors
-    /// As the agent says; `None` while there is no agent.
-    pub fn deploy(&mut self, request: &DeployRequest) -> Option<Result<Accepted, Denied>> {
-        let mut agent = self.agent.take()?;
-        let answer = agent.try_deploy(request);
-        self.after_agent(agent);
-        self.check_step();
-        // Who has died in between gives no answer.
-        self.agent.as_ref().map(|_| answer)
-    }
-
-    /// An operator takes the way back, asking with this key; `None` while there is no agent.
-    pub fn rollback(&mut self, service: &str, operation: &str) -> Option<Result<Accepted, Denied>> {
-        let mut agent = self.agent.take()?;
-        let answer = agent.try_rollback(service, OPERATOR, Some(operation));
-        self.after_agent(agent);
-        self.check_step();
-        self.agent.as_ref().map(|_| answer)
     }
 
     /// An operator stops everything; false if no agent has taken it.

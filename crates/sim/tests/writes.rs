@@ -62,6 +62,58 @@ wait 20s instances shop 2
 run 5s
 ";
 
+/// Every strategy, every operation, and an edited manifest.
+const OPERATIONS: &str = "
+service shop instances=2 manner=rolling reload=2s
+service mail manner=9000
+service jobs instances=1 manner=worker needs=shop
+behave shop 1.2.0 ready=200ms exits=300ms
+behave mail 1.2.0 never-ready
+up
+wait 20s stable jobs 1.0.0
+wait 20s stable mail 1.0.0
+deploy shop 1.1.0
+deploy mail 1.1.0
+deploy jobs 1.1.0
+wait 30s stable shop 1.1.0
+wait 30s stable mail 1.1.0
+wait 30s stable jobs 1.1.0
+wait 30s idle shop
+wait 30s idle mail
+wait 30s idle jobs
+deploy shop 1.2.0
+deploy mail 1.2.0
+run 5s
+wait 60s idle shop
+wait 60s idle mail
+restart shop
+restart mail
+restart jobs
+wait 60s settled shop
+wait 60s settled mail
+wait 60s settled jobs
+reload shop
+wait 30s settled shop
+scale shop 3
+wait 30s settled shop
+stop mail
+wait 30s settled mail
+service mail manner=9000 argument=--more
+service extra instances=1
+apply
+wait 30s stable extra 1.0.0
+start mail
+wait 30s settled mail
+wait 30s ready mail 1
+remove extra
+service shop instances=2 manner=rolling reload=2s argument=--more
+apply
+wait 30s forgotten extra
+wait 60s idle shop
+wait 30s ready shop 3
+run 5s
+";
+
 fn end(mut world: World, stable: &[(&str, &str)]) -> Vec<String> {
     world.check_rest();
     let mut broken = world.violations().to_vec();
@@ -98,4 +150,10 @@ fn a_kill_at_any_write_of_rollouts_and_ways_back_changes_nothing_in_the_end() {
 #[test]
 fn a_kill_at_any_write_of_a_stop_and_what_follows_changes_nothing_in_the_end() {
     kill_at_every_write(STOPS, &[("shop", "1.2.0")]);
+}
+
+#[test]
+fn a_kill_at_any_write_of_operations_and_of_an_applied_manifest_changes_nothing_in_the_end() {
+    let stable = [("shop", "1.1.0+c2"), ("mail", "1.1.0+c2"), ("jobs", "1.1.0")];
+    kill_at_every_write(OPERATIONS, &stable);
 }

@@ -1,43 +1,36 @@
-//! Reads every instance's output files and keeps what they say.
+//! Reads every process's output files and keeps what they say.
 //!
 //! ```text
-//!  track ──► tailed every 100 ms ──► drain (it has ended: to the last byte) ──► forget (files deleted)
+//!  start/track ──► tailed as it changes ──► drain (it has ended: to the last byte) ──► forget (files deleted)
 //! ```
 //! One thread owns all files, so nothing is locked; orders come over a bounded queue. What was read counts as
 //! taken only once it is in the log: on a full disk it stays in the output file, up to a limit.
 //! It deliberately never waits for a terminal, and never makes a service wait.
 
-use std::collections::{BTreeMap, VecDeque};
+mod worker;
+
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
+use host::watch::{Waker, Watch};
 use model::id::{InstanceId, ServiceName};
+use regex_lite::Regex;
 
-use crate::console::{Console, Tone};
-use crate::offsets::{self, Offsets};
-use crate::rotate::{Limits, RotatedLog};
-use crate::tail::{READ_BYTES_MAX, Tail};
-use crate::{line, stamp};
+use crate::console::Console;
+use crate::rotate::Limits;
+use crate::source::Source;
 
-/// Between two looks at the files.
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Between two writes of the offsets.
-const OFFSETS_INTERVAL: Duration = Duration::from_secs(1);
-/// After a failed append to a log before the next try.
-const LOG_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Orders that wait.
 const ORDERS_MAX: usize = 1024;
 /// Unread output of one file beyond this is dropped, oldest first.
 const UNREAD_BYTES_MAX: u64 = 1 << 30;
-/// Lines kept per instance for whoever asks why it failed.
+/// Lines kept per process for whoever asks why it failed.
 pub const LAST_LINES_MAX: usize = 20;
 /// Such a line is cut here: it goes into records and answers.
 pub const LAST_LINE_CHARS_MAX: usize = 400;
-/// Passes over one instance's files in a drain: more than its files can hold.
-const DRAIN_PASSES_MAX: u64 = 2 * UNREAD_BYTES_MAX / READ_BYTES_MAX as u64;
 
 /// Where things are.
 pub struct Settings {
@@ -45,7 +38,7 @@ pub struct Settings {
     pub output: PathBuf,
     /// The folder of the logs.
     pub logs: PathBuf,
-    /// How much of a service's log is kept.
+    /// How much of a service's log is kept, where nothing else was said.
     pub limits: Limits,
     /// Shows lines as they come.
     pub console: Console,
@@ -64,15 +57,37 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// Called with an instance's last lines.
+/// Called with a process's last lines.
 pub type Reply = Box<dyn FnOnce(Vec<String>) + Send>;
+/// Called when a line has matched, from the collector's thread: it must not wait.
+pub type Matched = Box<dyn FnOnce() + Send>;
+
+/// A process that is about to start.
+pub struct Start {
+    /// Whose output.
+    pub source: Source,
+    /// How its service's log is kept from now on.
+    pub limits: Limits,
+    /// A line that matches it is waited for.
+    pub expression: Option<String>,
+    /// Called once for the first such line.
+    pub matched: Option<Matched>,
+}
+
+impl fmt::Debug for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Start").field("source", &self.source).finish_non_exhaustive()
+    }
+}
 
 enum Order {
-    Track(InstanceId),
+    Track(Source, Option<Matched>),
+    Start(Start, Reply),
+    Keep(ServiceName, Limits),
     Sweep(Vec<InstanceId>, Reply),
-    Last(InstanceId, Reply),
-    Drain(InstanceId, Reply),
-    Forget(InstanceId, Reply),
+    Last(Source, Reply),
+    Drain(Source, Reply),
+    Forget(Source, Reply),
 }
 
 /// The collector could not be reached: its thread is gone or far behind.
@@ -82,12 +97,35 @@ pub struct Unreachable;
 
 /// Gives orders to the thread; when the last clone is dropped, the thread ends.
 #[derive(Debug, Clone)]
-pub struct Collector(SyncSender<Order>);
+pub struct Collector(Arc<Orders>);
+
+#[derive(Debug)]
+struct Orders {
+    queue: Option<SyncSender<Order>>,
+    waker: Option<Waker>,
+}
+
+impl Drop for Orders {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(waker) = &self.waker {
+            waker.wake();
+        }
+    }
+}
 
 impl fmt::Debug for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Order")
     }
+}
+
+/// The expression, or for people why it is none.
+///
+/// # Errors
+/// When it is not a regular expression, or too big a one.
+pub fn parse_expression(text: &str) -> Result<Regex, String> {
+    Regex::new(text).map_err(|error| format!("`{text}` is not a regular expression: {error}"))
 }
 
 impl Collector {
@@ -96,26 +134,61 @@ impl Collector {
     /// # Errors
     /// When it cannot be started.
     pub fn start(settings: Settings) -> io::Result<Self> {
-        let (sender, orders) = sync_channel(ORDERS_MAX);
-        let worker = Worker::new(settings);
+        Self::start_with(settings, UNREAD_BYTES_MAX)
+    }
+
+    fn start_with(settings: Settings, unread_max: u64) -> io::Result<Self> {
+        let (queue, orders) = sync_channel(ORDERS_MAX);
+        let (watch, waker) = match Watch::new(&settings.output) {
+            Ok((watch, waker)) => (Some(watch), Some(waker)),
+            Err(error) => {
+                if error.kind() != io::ErrorKind::Unsupported {
+                    (settings.complain)(format!("output files are looked at often, not watched: {error}"));
+                }
+                (None, None)
+            }
+        };
+        let worker = worker::Worker::new(settings, unread_max, watch);
         std::thread::Builder::new().name("output".into()).spawn(move || worker.run(&orders))?;
-        Ok(Self(sender))
+        Ok(Self(Arc::new(Orders { queue: Some(queue), waker })))
     }
 
     fn order(&self, order: Order) -> Result<(), Unreachable> {
-        self.0.try_send(order).map_err(|_full_or_gone| Unreachable)
+        let queue = self.0.queue.as_ref().ok_or(Unreachable)?;
+        queue.try_send(order).map_err(|_full_or_gone| Unreachable)?;
+        if let Some(waker) = &self.0.waker {
+            waker.wake();
+        }
+        Ok(())
     }
 
-    /// Reads the files of `instance` from now on, and from where it stood if it was read before.
+    /// Reads the files of a process that may have started long ago, from where reading stood. If a line was waited
+    /// for, that goes on too; `matched` is called at once if one has matched before.
     ///
     /// # Errors
     /// See `Unreachable`.
-    pub fn track(&self, instance: InstanceId) -> Result<(), Unreachable> {
-        self.order(Order::Track(instance))
+    pub fn track(&self, source: impl Into<Source>, matched: Option<Matched>) -> Result<(), Unreachable> {
+        self.order(Order::Track(source.into(), matched))
     }
 
-    /// Takes what is unread in files of instances other than `known`, deletes those files, and answers when that is
-    /// done: instances may be started again then.
+    /// Reads the files of a process that starts now; answers when a restart would know of it.
+    ///
+    /// # Errors
+    /// See `Unreachable`; `reply` is dropped uncalled then.
+    pub fn begin(&self, start: Start, reply: Reply) -> Result<(), Unreachable> {
+        self.order(Order::Start(start, reply))
+    }
+
+    /// Keeps that much of a service's log from now on.
+    ///
+    /// # Errors
+    /// See `Unreachable`.
+    pub fn keep(&self, service: ServiceName, limits: Limits) -> Result<(), Unreachable> {
+        self.order(Order::Keep(service, limits))
+    }
+
+    /// Takes what is unread in files of tasks, and of instances other than `known`, deletes those files, and answers
+    /// when that is done: instances may be started again then.
     ///
     /// # Errors
     /// See `Unreachable`; `reply` is dropped uncalled then.
@@ -123,20 +196,20 @@ impl Collector {
         self.order(Order::Sweep(known, reply))
     }
 
-    /// Asks for the last lines of `instance`, newest last.
+    /// Asks for the last lines of a process, newest last.
     ///
     /// # Errors
     /// See `Unreachable`; `reply` is dropped uncalled then.
-    pub fn last_lines(&self, instance: InstanceId, reply: Reply) -> Result<(), Unreachable> {
-        self.order(Order::Last(instance, reply))
+    pub fn last_lines(&self, source: impl Into<Source>, reply: Reply) -> Result<(), Unreachable> {
+        self.order(Order::Last(source.into(), reply))
     }
 
-    /// `instance` has ended: takes all it wrote, an unfinished line too, and answers with its last lines.
+    /// The process has ended: takes all it wrote, an unfinished line too, and answers with its last lines.
     ///
     /// # Errors
     /// See `Unreachable`; `reply` is dropped uncalled then.
-    pub fn drain(&self, instance: InstanceId, reply: Reply) -> Result<(), Unreachable> {
-        self.order(Order::Drain(instance, reply))
+    pub fn drain(&self, source: impl Into<Source>, reply: Reply) -> Result<(), Unreachable> {
+        self.order(Order::Drain(source.into(), reply))
     }
 
     /// Takes what is left, deletes the files, and answers when that is done: the slot's next process may
@@ -144,276 +217,9 @@ impl Collector {
     ///
     /// # Errors
     /// See `Unreachable`; `reply` is dropped uncalled then.
-    pub fn forget(&self, instance: InstanceId, reply: Reply) -> Result<(), Unreachable> {
-        self.order(Order::Forget(instance, reply))
+    pub fn forget(&self, source: impl Into<Source>, reply: Reply) -> Result<(), Unreachable> {
+        self.order(Order::Forget(source.into(), reply))
     }
-}
-
-struct Tracked {
-    streams: [(Tail, &'static str); 2],
-    last: VecDeque<String>,
-}
-
-struct Log {
-    log: RotatedLog,
-    failing_until: Option<Instant>,
-}
-
-struct Worker {
-    settings: Settings,
-    instances: BTreeMap<InstanceId, Tracked>,
-    logs: BTreeMap<ServiceName, Log>,
-    stored: Offsets,
-    stored_at: Instant,
-    buffer: Vec<u8>,
-}
-
-impl Worker {
-    fn new(settings: Settings) -> Self {
-        let stored = std::fs::read_to_string(settings.output.join(OFFSETS_FILE)).unwrap_or_default();
-        Self {
-            stored: offsets::decode(&stored),
-            stored_at: Instant::now(),
-            settings,
-            instances: BTreeMap::new(),
-            logs: BTreeMap::new(),
-            buffer: Vec::new(),
-        }
-    }
-
-    fn run(mut self, orders: &Receiver<Order>) {
-        let mut busy = false;
-        loop {
-            let order = if busy {
-                orders.recv_timeout(Duration::ZERO)
-            } else if self.instances.is_empty() {
-                orders.recv().map_err(RecvTimeoutError::from)
-            } else {
-                orders.recv_timeout(POLL_INTERVAL)
-            };
-            match order {
-                Ok(order) => self.obey(order),
-                Err(RecvTimeoutError::Timeout) => busy = self.pass(),
-                Err(RecvTimeoutError::Disconnected) => {
-                    self.store_offsets();
-                    return;
-                }
-            }
-        }
-    }
-
-    fn obey(&mut self, order: Order) {
-        match order {
-            Order::Track(instance) => self.track(instance),
-            Order::Sweep(known, reply) => {
-                self.sweep(&known);
-                reply(Vec::new());
-            }
-            Order::Last(instance, reply) => {
-                self.take(&instance, false);
-                reply(self.last_lines(&instance));
-            }
-            Order::Drain(instance, reply) => {
-                self.drain(&instance);
-                reply(self.last_lines(&instance));
-            }
-            Order::Forget(instance, reply) => {
-                self.drain(&instance);
-                let lines = self.last_lines(&instance);
-                if let Some(mut gone) = self.instances.remove(&instance) {
-                    gone.streams.iter_mut().for_each(|(tail, _)| tail.remove());
-                    self.store_offsets(); // the slot's next files begin at 0
-                }
-                reply(lines);
-            }
-        }
-    }
-
-    fn track(&mut self, instance: InstanceId) {
-        if self.instances.contains_key(&instance) {
-            return;
-        }
-        let streams = ["out", "err"].map(|stream| {
-            let name = format!("{}.{stream}", instance.file_name());
-            let position = self.stored.get(&name).copied().unwrap_or(0);
-            (Tail::new(self.settings.output.join(name), position), stream)
-        });
-        self.instances.insert(instance, Tracked { streams, last: VecDeque::new() });
-    }
-
-    fn sweep(&mut self, known: &[InstanceId]) {
-        let Ok(entries) = std::fs::read_dir(&self.settings.output) else { return };
-        let left: Vec<InstanceId> = entries
-            .filter_map(|entry| instance_of_file(entry.ok()?.file_name().to_str()?))
-            .filter(|instance| !known.contains(instance) && !self.instances.contains_key(instance))
-            .collect();
-        for instance in left {
-            self.track(instance.clone());
-            self.obey(Order::Forget(instance, Box::new(drop)));
-        }
-    }
-
-    /// Takes a piece of every file; says whether some of them may hold more.
-    fn pass(&mut self) -> bool {
-        let instances: Vec<InstanceId> = self.instances.keys().cloned().collect();
-        let mut more = false;
-        for instance in &instances {
-            more |= self.take(instance, false);
-        }
-        if self.stored_at.elapsed() >= OFFSETS_INTERVAL {
-            self.store_offsets();
-        }
-        more
-    }
-
-    fn drain(&mut self, instance: &InstanceId) {
-        let mut passes = 0;
-        while self.take(instance, true) && passes < DRAIN_PASSES_MAX {
-            passes += 1;
-        }
-    }
-
-    /// Takes a piece of both files of an instance; says whether there may be more that can be taken now.
-    fn take(&mut self, instance: &InstanceId, last: bool) -> bool {
-        let Some(mut tracked) = self.instances.remove(instance) else { return false };
-        let mut more = false;
-        for stream in 0..tracked.streams.len() {
-            match self.take_stream(instance, &mut tracked, stream, last) {
-                Ok(left) => more |= left,
-                Err(error) => {
-                    let path = tracked.streams[stream].0.path().display();
-                    (self.settings.complain)(format!("the output in {path} could not be read: {error}"));
-                }
-            }
-        }
-        self.instances.insert(instance.clone(), tracked);
-        more
-    }
-
-    fn take_stream(
-        &mut self,
-        instance: &InstanceId,
-        tracked: &mut Tracked,
-        stream: usize,
-        last: bool,
-    ) -> io::Result<bool> {
-        let (tail, stream) = &mut tracked.streams[stream];
-        let dropped = tail.drop_beyond(UNREAD_BYTES_MAX)?;
-        if dropped > 0 {
-            let text =
-                format!("{dropped} bytes of output were dropped: more than {UNREAD_BYTES_MAX} were unread");
-            (self.settings.complain)(format!("{instance} {stream}: {text}"));
-        }
-        tail.read(&mut self.buffer)?;
-        let stamp = stamp::utc((self.settings.wall_ms)());
-        let mut formatted = Vec::new();
-        let mut texts = Vec::new();
-        // A full buffer ends where it happens to end, not where the output does.
-        let last = last && self.buffer.len() < READ_BYTES_MAX;
-        let taken = line::take(&self.buffer, last, |bytes| {
-            let text = line::text(bytes);
-            formatted.extend_from_slice(format!("{stamp} {instance} {stream} | {text}\n").as_bytes());
-            texts.push(text);
-        });
-        if taken == 0 || !self.append(&instance.service, &formatted) {
-            return Ok(false);
-        }
-        tail.advance(taken);
-        tail.free();
-        let prefix = instance.to_string();
-        for text in &texts {
-            self.settings.console.show(instance.service.as_str(), &prefix, Tone::Service, text);
-        }
-        for text in texts.into_iter().rev().take(LAST_LINES_MAX).rev() {
-            remember(&mut tracked.last, &text);
-        }
-        Ok(tail.unread()? > 0)
-    }
-
-    fn append(&mut self, service: &ServiceName, lines: &[u8]) -> bool {
-        let log = self.logs.entry(service.clone()).or_insert_with(|| Log {
-            log: RotatedLog::new(self.settings.logs.join(format!("{service}.log")), self.settings.limits),
-            failing_until: None,
-        });
-        if log.failing_until.is_some_and(|until| Instant::now() < until) {
-            return false;
-        }
-        let was_failing = log.failing_until.is_some();
-        match log.log.append(lines) {
-            Ok(()) => {
-                log.failing_until = None;
-                if was_failing {
-                    (self.settings.complain)(format!("the log of {service} is written again"));
-                }
-                true
-            }
-            Err(error) => {
-                log.failing_until = Some(Instant::now() + LOG_RETRY_DELAY);
-                if !was_failing {
-                    let what = "its lines wait in the output files and are written when that works again";
-                    (self.settings.complain)(format!(
-                        "the log of {service} cannot be written: {error}; {what}"
-                    ));
-                }
-                false
-            }
-        }
-    }
-
-    /// Also what is unread or unfinished: that may be all there is to see of a process that hangs.
-    fn last_lines(&mut self, instance: &InstanceId) -> Vec<String> {
-        let Some(tracked) = self.instances.get_mut(instance) else { return Vec::new() };
-        let mut lines = tracked.last.clone();
-        for (tail, _) in &mut tracked.streams {
-            if tail.peek(line::LINE_BYTES_MAX as u64, &mut self.buffer).is_ok() {
-                line::take(&self.buffer, true, |bytes| remember(&mut lines, &line::text(bytes)));
-            }
-        }
-        lines.into()
-    }
-
-    fn store_offsets(&mut self) {
-        self.stored_at = Instant::now();
-        let now: Offsets = self
-            .instances
-            .values()
-            .flat_map(|tracked| &tracked.streams)
-            .filter_map(|(tail, _)| Some((tail.path().file_name()?.to_str()?.to_owned(), tail.position())))
-            .collect();
-        if now == self.stored {
-            return;
-        }
-        let text = offsets::encode(&now);
-        match host::file::replace_private(&self.settings.output.join(OFFSETS_FILE), text.as_bytes()) {
-            Ok(()) => self.stored = now,
-            Err(error) => {
-                (self.settings.complain)(format!("the place in the output files is not kept: {error}"))
-            }
-        }
-    }
-}
-
-/// In the folder of the output files; no instance has such a name.
-const OFFSETS_FILE: &str = "offsets";
-
-fn remember(lines: &mut VecDeque<String>, text: &str) {
-    if lines.len() == LAST_LINES_MAX {
-        lines.pop_front();
-    }
-    lines.push_back(match text.char_indices().nth(LAST_LINE_CHARS_MAX) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", &text[..end]),
-    });
-}
-
-/// The instance whose output a file in the output folder is.
-fn instance_of_file(name: &str) -> Option<InstanceId> {
-    let (id, stream) = name.rsplit_once('.')?;
-    let (release, number) = id.rsplit_once('.')?;
-    if !matches!(stream, "out" | "err") {
-        return None;
-    }
-    format!("{release}/{number}").parse().ok()
 }
 
 #[cfg(test)]

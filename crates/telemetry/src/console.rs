@@ -64,6 +64,11 @@ impl Console {
         Ok(())
     }
 
+    /// Whether anybody sees what is shown.
+    pub fn is_on(&self) -> bool {
+        self.0.on.get().is_some()
+    }
+
     /// Shows `text` after `prefix`, which belongs to `key` (a service): equal keys have equal colours.
     pub fn show(&self, key: &str, prefix: &str, tone: Tone, text: &str) {
         let Some(on) = self.0.on.get() else { return };

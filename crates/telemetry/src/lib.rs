@@ -13,8 +13,11 @@
 pub mod collector;
 pub mod console;
 pub mod line;
+pub mod log_reader;
 pub mod offsets;
+pub mod own_log;
 pub mod rotate;
 pub mod shared_log;
+pub mod source;
 pub mod stamp;
 mod tail;

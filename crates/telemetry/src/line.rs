@@ -3,29 +3,35 @@
 //! Pure: given what a file holds from the beginning of a line on, it says which lines are whole and how many
 //! bytes they take. What is left is simply read again later, so nobody keeps half a line in memory.
 
+use std::borrow::Cow;
+
 use memchr::memchr;
 
 /// Longest line; a longer one is cut here and goes on in the next.
 pub const LINE_BYTES_MAX: usize = 64 << 10;
 
-/// Calls `line` for each line in `bytes`, without its end, and says how many bytes they took.
+/// The first line in `bytes`, without its end, and how many bytes it takes with it; `None` while it may go on.
 ///
 /// With `last` no more bytes will come: what has no line end yet is a line too.
+pub fn next(bytes: &[u8], last: bool) -> Option<(&[u8], usize)> {
+    let window = &bytes[..bytes.len().min(LINE_BYTES_MAX)];
+    let (text, used) = match memchr(b'\n', window) {
+        Some(end) => (&window[..end], end + 1),
+        None if bytes.len() >= LINE_BYTES_MAX => {
+            let cut = character_boundary(window);
+            (&window[..cut], cut)
+        }
+        None if last && !window.is_empty() => (window, window.len()),
+        None => return None,
+    };
+    Some((text.strip_suffix(b"\r").unwrap_or(text), used))
+}
+
+/// Calls `line` for each line in `bytes`, without its end, and says how many bytes they took.
 pub fn take(bytes: &[u8], last: bool, mut line: impl FnMut(&[u8])) -> usize {
     let mut taken = 0;
-    while taken < bytes.len() {
-        let rest = &bytes[taken..];
-        let window = &rest[..rest.len().min(LINE_BYTES_MAX)];
-        let (text, used) = match memchr(b'\n', window) {
-            Some(end) => (&window[..end], end + 1),
-            None if rest.len() >= LINE_BYTES_MAX => {
-                let cut = character_boundary(window);
-                (&window[..cut], cut)
-            }
-            None if last => (window, window.len()),
-            None => break,
-        };
-        line(text.strip_suffix(b"\r").unwrap_or(text));
+    while let Some((text, used)) = next(&bytes[taken..], last) {
+        line(text);
         taken += used;
     }
     taken
@@ -49,12 +55,9 @@ fn character_boundary(window: &[u8]) -> usize {
 }
 
 /// The text of a line: what is not UTF-8 is replaced by U+FFFD, and a NUL, which no log viewer shows, by U+2400.
-pub fn text(line: &[u8]) -> String {
-    let mut text = String::from_utf8_lossy(line).into_owned();
-    if memchr(0, text.as_bytes()).is_some() {
-        text = text.replace('\0', "\u{2400}");
-    }
-    text
+pub fn text(line: &[u8]) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(line);
+    if memchr(0, text.as_bytes()).is_none() { text } else { Cow::Owned(text.replace('\0', "\u{2400}")) }
 }
 
 #[cfg(test)]
@@ -63,7 +66,7 @@ mod tests {
 
     fn lines(bytes: &[u8], last: bool) -> (usize, Vec<String>) {
         let mut all = Vec::new();
-        let taken = take(bytes, last, |line| all.push(text(line)));
+        let taken = take(bytes, last, |line| all.push(text(line).into_owned()));
         (taken, all)
     }
 

@@ -72,7 +72,7 @@ mod tests {
     fn two_writers_share_a_log_across_its_rotation() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("handover.log");
-        let limits = Limits { file_bytes: 2_000, files: 2 };
+        let limits = Limits { file_bytes: 2_000, file_age: None, files: 2 };
         let mut writers = [SharedLog::new(path.clone(), limits), SharedLog::new(path.clone(), limits)];
         for n in 0..400 {
             writers[n % 2].write_all(format!("line {n:04}\n").as_bytes()).unwrap();

@@ -13,6 +13,39 @@ pub fn utc(ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
+/// Bytes of what `utc` gives.
+pub const UTC_BYTES: usize = 24;
+
+/// What `utc` was made from, in the text that begins with it.
+pub fn parse_utc(text: &str) -> Option<u64> {
+    let text = text.as_bytes().get(..UTC_BYTES)?;
+    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (23, b'Z')];
+    if marks.iter().any(|(at, mark)| text[*at] != *mark) {
+        return None;
+    }
+    let number = |from: usize, to: usize| {
+        text[from..to].iter().try_fold(0_u64, |number, digit| {
+            digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'))
+        })
+    };
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || year < 1970 {
+        return None;
+    }
+    let rest =
+        number(11, 13)? * 3_600_000 + number(14, 16)? * 60_000 + number(17, 19)? * 1_000 + number(20, 23)?;
+    Some(days(year, month, day)? * MS_PER_DAY + rest)
+}
+
+/// The inverse of `civil`.
+fn days(year: u64, month: u64, day: u64) -> Option<u64> {
+    let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
+    let (era, year_of_era) = (year / 400, year % 400);
+    let day_of_year = (153 * month + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    (era * 146_097 + day_of_era).checked_sub(719_468)
+}
+
 /// As `utc`, in the characters a file name may have everywhere: `20261122T170000Z`.
 pub fn file_name(ms: u64) -> String {
     utc(ms).chars().filter(|c| !matches!(c, '-' | ':')).take(15).chain(['Z']).collect()
@@ -47,8 +80,22 @@ mod tests {
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
         ] {
             assert_eq!(utc(ms), text);
+            assert_eq!(parse_utc(&format!("{text} and more")), Some(ms));
         }
         assert_eq!(file_name(1_795_366_800_123), "20261122T170000Z");
+    }
+
+    #[test]
+    fn what_is_no_stamp_has_no_time() {
+        for text in [
+            "",
+            "2026-11-22",
+            "2026-11-22 17:00:00.123Z",
+            "2026-13-22T17:00:00.123Z",
+            "x026-11-22T17:00:00.123Z",
+        ] {
+            assert_eq!(parse_utc(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub fn differences(holds: &Manifest, given: &Manifest) -> Vec<String> {
     let tree = |manifest| serde_json::to_value(manifest).unwrap_or(Value::Null);
     let mut keys = Vec::new();
     walk("", &tree(holds), &tree(given), &mut keys);
-    keys.retain(|key| !key.ends_with("_is_default"));
+    keys.retain(|key| !key.ends_with("_is_default") && !key.ends_with(".version_is_derived"));
     keys.dedup();
     keys
 }
@@ -51,10 +51,15 @@ fn file_key(path: &str) -> String {
         Some(("listeners", rest)) => format!("listener.{rest}"),
         _ => whole.to_owned(),
     };
-    match renamed.split_once(".readiness.check") {
-        Some((service, _)) => format!("{service}.readiness"),
-        None => renamed,
+    // What has one form in the file is several values here.
+    for (value, key) in
+        [(".readiness.check", ".readiness"), (".liveness.check", ".liveness"), (".reload.by", ".reload")]
+    {
+        if let Some((service, _)) = renamed.split_once(value) {
+            return format!("{service}{key}");
+        }
     }
+    renamed.replace(".limits_", ".limits.")
 }
 
 #[cfg(test)]

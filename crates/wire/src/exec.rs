@@ -73,6 +73,9 @@ pub struct ExecSpec {
     /// File mode creation mask; `None` keeps it.
     #[serde(default)]
     pub umask: Option<u32>,
+    /// Its notify socket, for that user to own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify_socket: Option<String>,
     /// Descriptor of the close-on-exec pipe on which an error is written.
     pub error_descriptor: i32,
 }

@@ -13,6 +13,7 @@ pub mod differences;
 pub mod exec;
 pub mod frame;
 pub mod history;
+pub mod holder_end;
 pub mod link;
 pub mod manifest;
 pub mod record;

@@ -37,6 +37,9 @@ pub struct Manifest {
     /// Write the access log.
     #[serde(default)]
     pub access_log: bool,
+    /// Handover's own log.
+    #[serde(default)]
+    pub log: OwnLog,
     /// First and last port for `${PORT}`.
     pub instance_ports: (u16, u16),
     /// By name.
@@ -81,6 +84,39 @@ pub struct Route {
     pub service: String,
 }
 
+/// `[log]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OwnLog {
+    /// How a line looks.
+    #[serde(default)]
+    pub format: LogFormat,
+    /// The least that is written.
+    #[serde(default)]
+    pub level: LogLevel,
+}
+
+/// How a line of the own log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "mirrors model::manifest::LogFormat")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// How much the own log says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "mirrors model::manifest::LogLevel")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+}
+
 /// A duration as whole milliseconds; saturates.
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -94,6 +130,7 @@ impl From<&checked::Manifest> for Manifest {
             admin_bind_is_default: m.admin.bind_is_default,
             proxy_threads: m.proxy.threads,
             access_log: m.proxy.access_log,
+            log: m.log.into(),
             instance_ports: m.instances.ports,
             listeners: m.listeners.iter().map(|(name, l)| (name.to_string(), l.into())).collect(),
             routes: m.routes.iter().map(Into::into).collect(),
@@ -118,6 +155,7 @@ impl TryFrom<&Manifest> for checked::Manifest {
             state_dir: m.state_dir.clone(),
             admin: checked::Admin { bind: m.admin_bind, bind_is_default: m.admin_bind_is_default },
             proxy: checked::ProxySettings { threads: m.proxy_threads, access_log: m.access_log },
+            log: m.log.into(),
             instances: checked::InstanceSettings { ports: m.instance_ports },
             listeners,
             routes: m.routes.iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
@@ -179,5 +217,37 @@ impl TryFrom<&Route> for checked::Route {
             },
         };
         Ok(Self { listener: r.listener.parse()?, host, path: r.path.clone(), service: r.service.parse()? })
+    }
+}
+
+impl From<checked::OwnLog> for OwnLog {
+    fn from(log: checked::OwnLog) -> Self {
+        let format = match log.format {
+            checked::LogFormat::Text => LogFormat::Text,
+            checked::LogFormat::Json => LogFormat::Json,
+        };
+        let level = match log.level {
+            checked::LogLevel::Error => LogLevel::Error,
+            checked::LogLevel::Warn => LogLevel::Warn,
+            checked::LogLevel::Info => LogLevel::Info,
+            checked::LogLevel::Debug => LogLevel::Debug,
+        };
+        Self { format, level }
+    }
+}
+
+impl From<OwnLog> for checked::OwnLog {
+    fn from(log: OwnLog) -> Self {
+        let format = match log.format {
+            LogFormat::Text => checked::LogFormat::Text,
+            LogFormat::Json => checked::LogFormat::Json,
+        };
+        let level = match log.level {
+            LogLevel::Error => checked::LogLevel::Error,
+            LogLevel::Warn => checked::LogLevel::Warn,
+            LogLevel::Info => checked::LogLevel::Info,
+            LogLevel::Debug => checked::LogLevel::Debug,
+        };
+        Self { format, level }
     }
 }

@@ -96,9 +96,28 @@ pub struct ServiceRecord {
     /// `stop` was asked: nothing of it runs until `start`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
+    /// The release that a start leads to, where another than the stable one was applied while it was stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<String>,
     /// The operation that runs, or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<OperationRecord>,
+    /// It was taken out of the manifest: it is forgotten once nothing of it runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removed: bool,
+    /// How far its instances are, where no route table says so: by id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub instances: BTreeMap<String, InstanceRecord>,
+}
+
+/// How far an instance is that no proxy knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InstanceRecord {
+    /// It has become ready.
+    Ready,
+    /// It was asked to stop.
+    Leaving,
 }
 
 /// What an operator asked that is no rollout: it goes on in the next agent.
@@ -200,6 +219,12 @@ pub struct RolloutRecord {
     /// The client's key of the request: when it asks again with it, it is answered and nothing is begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
+    /// How the new release takes over; `None`: all at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<RolloutStrategy>,
+    /// The release was on disk when it began: nothing is copied.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prepared: bool,
     /// Where it stands.
     pub phase: Phase,
     /// What is being done now; `None` once its result is known and the next step is not begun.
@@ -221,6 +246,21 @@ pub struct RolloutRecord {
     /// What it cost, as far as it is known.
     #[serde(default)]
     pub receipt: Receipt,
+}
+
+/// How a new release takes over, where that is not all at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RolloutStrategy {
+    /// Instance by instance.
+    Rolling {
+        /// How many instances more than wanted may run.
+        max_surge: u32,
+        /// How many fewer than wanted may be ready.
+        max_unavailable: u32,
+    },
+    /// The old release ends before the new one starts.
+    Recreate,
 }
 
 /// What a rollout was.

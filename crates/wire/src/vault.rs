@@ -58,6 +58,18 @@ pub struct Listener {
     pub backlog: u32,
 }
 
+impl Listener {
+    /// A request for it, before it has an address.
+    pub fn wanted(name: String, used_by: ListenerUse, requested: String, backlog: u32) -> Self {
+        Self { name, used_by, requested, address: String::new(), backlog }
+    }
+
+    /// Whether who asks for the same gets the same: nothing of the address is left to the system.
+    pub fn is_fixed(&self) -> bool {
+        self.requested == self.address
+    }
+}
+
 /// Who accepts on a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

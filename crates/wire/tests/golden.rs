@@ -192,6 +192,7 @@ fn frames_to_the_holder_keep_their_form() {
                 stderr: Some("/run/err".into()),
                 cgroup_procs: Some("/sys/fs/cgroup/x/cgroup.procs".into()),
                 open_files: Some((1024, 4096)),
+                notify_socket: Some("/run/notify/x.sock".into()),
                 error_descriptor: 11,
             },
         ],
@@ -377,6 +378,7 @@ fn manifest() -> Manifest {
         admin_bind_is_default: true,
         proxy_threads: 4,
         access_log: true,
+        log: Default::default(),
         instance_ports: (20_000, 29_999),
         listeners: BTreeMap::from([("web".into(), listener)]),
         routes: vec![route(None), route(Some("shop.example.com")), route(Some("*.example.com"))],
@@ -392,6 +394,8 @@ fn record() -> Record {
         from: Some("1.4.1".into()),
         actor: "root".into(),
         operation: None,
+        strategy: None,
+        prepared: false,
         phase: Phase::Baking,
         intent: None,
         reason: None,
@@ -411,6 +415,9 @@ fn record() -> Record {
         promoted: true,
     };
     let service = ServiceRecord {
+        removed: false,
+        pending: None,
+        instances: BTreeMap::new(),
         scaled: Some(4),
         stopped: true,
         operation: Some(OperationRecord {

@@ -27,6 +27,10 @@ pub struct Setup {
     pub rollout: String,
     /// `[proxy]`.
     pub proxy: String,
+    /// Version of the service's release.
+    pub version: String,
+    /// Further tables, at the end.
+    pub extra: String,
 }
 
 impl Default for Setup {
@@ -43,6 +47,8 @@ impl Default for Setup {
             restart: String::new(),
             rollout: String::new(),
             proxy: String::new(),
+            version: "1".to_owned(),
+            extra: String::new(),
         }
     }
 }
@@ -72,6 +78,7 @@ impl Setup {
         text.push_str(&table("service.shop.stop", &self.stop));
         text.push_str(&table("service.shop.restart", &self.restart));
         text.push_str(&table("service.shop.rollout", &self.rollout));
+        text.push_str(&self.extra);
         text
     }
 }

@@ -89,8 +89,15 @@ impl Sandbox {
         system::make_private(&sandbox.runtime_dir());
         let flags: Vec<&str> = sandbox.setup.flags.iter().map(String::as_str).collect();
         let release = sandbox.release("1", &flags);
-        sandbox.write_manifest(&sandbox.setup.text(&sandbox.state_dir(), &release, "1"));
+        sandbox.write_manifest(&sandbox.setup.text(&sandbox.state_dir(), &release, &sandbox.setup.version));
         sandbox
+    }
+
+    /// Writes the manifest anew with something changed; nobody is told.
+    pub fn edit(&mut self, change: impl FnOnce(&mut Setup)) {
+        change(&mut self.setup);
+        let release = self.folder().join("source/1");
+        self.write_manifest(&self.setup.text(&self.state_dir(), &release, &self.setup.version));
     }
 
     /// The same, started and with every service ready.

@@ -12,7 +12,7 @@ pub enum Signal {
     Term,
     /// As Ctrl-C does.
     Interrupt,
-    /// As nginx wants to be asked for a reload.
+    /// As nginx wants to be asked for a reload, and the victim.
     HangUp,
     /// As HAProxy wants to be asked for a reload.
     User2,
@@ -49,21 +49,27 @@ mod signals {
         }
     }
 
-    fn stop_signals() -> SigSet {
+    fn waited_signals() -> SigSet {
         let mut set = SigSet::empty();
+        set.add(Nix::SIGHUP);
         set.add(Nix::SIGTERM);
         set.add(Nix::SIGINT);
         set
     }
 
-    /// From here on SIGTERM and SIGINT wait for `wait_for_stop_signal`, in all threads started later.
-    pub fn block_stop_signals() {
-        stop_signals().thread_block().expect("the signal mask can be set");
+    /// From here on SIGTERM, SIGINT and SIGHUP wait for `wait_for_signal`, in all threads started later.
+    pub fn block_signals() {
+        waited_signals().thread_block().expect("the signal mask can be set");
     }
 
-    /// Returns when one of them has come.
-    pub fn wait_for_stop_signal() {
-        stop_signals().wait().expect("signals can be waited for");
+    /// Every signal that can be refused is, in all threads started later.
+    pub fn block_every_signal() {
+        SigSet::all().thread_block().expect("the signal mask can be set");
+    }
+
+    /// The next of the blocked ones: whether it asks for a reload rather than a stop.
+    pub fn wait_for_signal() -> bool {
+        waited_signals().wait().expect("signals can be waited for") == Nix::SIGHUP
     }
 }
 
@@ -77,17 +83,20 @@ mod signals {
     }
 
     /// Nothing to block on this system.
-    pub fn block_stop_signals() {}
+    pub fn block_signals() {}
+
+    /// Nothing to block on this system.
+    pub fn block_every_signal() {}
 
     /// Never returns on this system.
-    pub fn wait_for_stop_signal() {
+    pub fn wait_for_signal() -> bool {
         loop {
             std::thread::park();
         }
     }
 }
 
-pub use signals::{block_stop_signals, send, wait_for_stop_signal};
+pub use signals::{block_every_signal, block_signals, send, wait_for_signal};
 
 /// A copy of the listener as a child's standard input: a child that keeps a port.
 #[cfg(unix)]
@@ -159,9 +168,24 @@ pub fn cpu_ticks(pid: u32) -> u64 {
     number(11) + number(12)
 }
 
+/// CPU time it has used, to the nanosecond, as the scheduler counts it.
+pub fn cpu_nanos(pid: u32) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let of_task = |path: PathBuf| -> Option<u64> {
+        let text = std::fs::read_to_string(path.join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse().ok()
+    };
+    tasks.filter_map(|task| of_task(task.path())).sum()
+}
+
 /// How many threads it has.
 pub fn threads_of(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}
+
+/// How many descriptors it has.
+pub fn descriptors_of(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
 /// Resident and proportional memory in KiB.

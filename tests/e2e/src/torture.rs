@@ -4,17 +4,22 @@
 //! rollbacks and kills. The same clients drive the recipe that people use today: two instances behind nginx
 //! or HAProxy. One number is asked of Handover: 0 failures of any kind.
 
+mod changes;
 mod measure;
+mod operations;
 mod report;
 mod script;
 mod subject;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::load::{Kind, Load, Plan, Tally};
 use crate::peers::{Haproxy, Nginx};
 
+pub use changes::{ChangeCounts, Stage};
 pub use measure::{DeployTimes, ProxyKills};
+pub use operations::{Edit, Operation};
 pub use report::Report;
 pub use script::{Counts, Step};
 pub use subject::{HandoverSubject, Subject};
@@ -43,6 +48,12 @@ pub struct Options {
     pub mixes: Vec<Mix>,
     /// Also nginx and HAProxy.
     pub peers: bool,
+    /// Which of the stages beside the deploys.
+    pub stages: Vec<Stage>,
+    /// What they do.
+    pub changes: ChangeCounts,
+    /// Whether single events are measured.
+    pub measures: bool,
 }
 
 impl Options {
@@ -57,6 +68,18 @@ impl Options {
             switch_max: Duration::from_millis(500),
             mixes: Mix::all(),
             peers: false,
+            stages: Stage::ALL.into(),
+            changes: ChangeCounts {
+                deploys: 20,
+                rollbacks: 8,
+                applies_of_each: 4,
+                scales: 20,
+                restarts: 15,
+                reloads: 20,
+                random: 200,
+                seed: seed_of_now(),
+            },
+            measures: true,
         }
     }
 
@@ -69,9 +92,26 @@ impl Options {
             baseline: Duration::from_secs(2),
             serving_again_max: Duration::from_secs(2),
             switch_max: Duration::from_secs(3),
+            changes: ChangeCounts {
+                deploys: 3,
+                rollbacks: 1,
+                applies_of_each: 1,
+                scales: 4,
+                restarts: 3,
+                reloads: 3,
+                random: 25,
+                seed: seed_of_now(),
+            },
+            stages: Stage::ALL[..=Stage::Random as usize].into(),
             ..Self::full()
         }
     }
+}
+
+/// Another one with each run; it is printed.
+fn seed_of_now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    now.as_secs()
 }
 
 /// Which clients work at the same time.
@@ -109,6 +149,8 @@ pub struct Row {
     pub steps: String,
     /// Steps that did not end as they should, with what was said.
     pub broken: Vec<String>,
+    /// Requests waited on purpose: the longest stall is the longest hold.
+    pub held: bool,
 }
 
 impl Row {
@@ -140,6 +182,12 @@ pub fn run(options: &Options, note: &mut dyn FnMut(&str)) -> Result<Report, Stri
             report.rows.push(drive(&mut Haproxy::start_tuned()?, mix, &steps, options.baseline));
         }
     }
+    for stage in &options.stages {
+        report.rows.push(changes::run(*stage, &options.changes, options.baseline, note)?);
+    }
+    if !options.measures {
+        return Ok(report);
+    }
     note("Handover: proxy killed");
     report.proxy_kills = Some(measure::proxy_kills(options.proxy_kills)?);
     note("Handover: deploys timed");
@@ -149,27 +197,38 @@ pub fn run(options: &Options, note: &mut dyn FnMut(&str)) -> Result<Report, Stri
 
 /// The same clients twice: without anything going on, and during the steps.
 fn drive(subject: &mut dyn Subject, mix: &Mix, steps: &[Step], baseline: Duration) -> Row {
-    let plan = Plan::new(subject.address());
+    let row = drive_all(subject.address(), mix, baseline, |broken| {
+        for step in steps {
+            std::thread::sleep(STEP_PAUSE);
+            if let Err(why) = subject.perform(*step) {
+                broken.push(format!("{}: {why}", step.name()));
+            }
+        }
+    });
+    let subject = subject.name().to_owned();
+    Row { subject, mix: mix.name.clone(), steps: script::summary(steps), ..row }
+}
+
+/// The same clients twice, the second time while `act` goes on, which notes what did not end as it should. The
+/// names of the row are the caller's.
+fn drive_all(address: SocketAddr, mix: &Mix, baseline: Duration, act: impl FnOnce(&mut Vec<String>)) -> Row {
+    let plan = Plan::new(address);
     let quiet = Load::start(&plan, &mix.clients);
     std::thread::sleep(baseline);
     let baseline = quiet.finish();
     let load = Load::start(&plan, &mix.clients);
     load.wait_for_answers(1);
     let mut broken = Vec::new();
-    for step in steps {
-        std::thread::sleep(STEP_PAUSE);
-        if let Err(why) = subject.perform(*step) {
-            broken.push(format!("{}: {why}", step.name()));
-        }
-    }
+    act(&mut broken);
     std::thread::sleep(STEP_PAUSE);
     let tally = load.finish();
     Row {
-        subject: subject.name().to_owned(),
-        mix: mix.name.clone(),
+        subject: String::new(),
+        mix: String::new(),
         baseline,
         tally,
-        steps: script::summary(steps),
+        steps: String::new(),
         broken,
+        held: false,
     }
 }

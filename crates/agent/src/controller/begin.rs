@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use model::id::{ReleaseId, ServiceName};
-use model::rollout::{Cause, Kind, Plan, Rollout};
+use model::rollout::{Cause, Kind, Plan, Rollout, Strategy};
 use wire::record::{Receipt, ReleaseRecord, Verdict};
 
 use super::requests::Asked;
@@ -16,6 +16,9 @@ impl Controller {
     /// The first release of a service that never had one.
     pub(super) fn begin_first(&mut self, name: &ServiceName) -> bool {
         let Some(service) = self.services.get_mut(name) else { return false };
+        if service.desired != service.durable_desired || service.desired.stopped || service.desired.removed {
+            return false;
+        }
         let is_due = service.stable.is_none() && service.rollout.is_none();
         if !std::mem::take(&mut service.start_first) || !is_due {
             return false;
@@ -59,19 +62,38 @@ impl Controller {
 
     /// Begins a rollout; what ran before has been ended by the caller.
     pub(super) fn begin(&mut self, name: &ServiceName, kind: Kind, to: ReleaseId, asked: Asked<'_>) -> u64 {
+        self.begin_with(name, kind, to, asked, false)
+    }
+
+    /// As `begin`; `prepared`: the release's content is on disk, and is what was asked for.
+    pub(super) fn begin_with(
+        &mut self,
+        name: &ServiceName,
+        kind: Kind,
+        to: ReleaseId,
+        asked: Asked<'_>,
+        prepared: bool,
+    ) -> u64 {
         let keep_warm = self.keep_warm(name);
         let Some(service) = self.services.get(name) else { return 0 };
         let ready = kind == Kind::Rollback && service.ready(&to) > 0;
-        let plan =
-            Plan { kind, to, from: service.stable.clone(), instances: service.settings.instances, keep_warm };
+        let plan = Plan {
+            kind,
+            strategy: service.strategy(),
+            to,
+            from: service.stable.clone(),
+            instances: service.desired_instances(),
+            keep_warm,
+        };
         let machine = Rollout::begin(plan, ready);
-        let running = self.new_running(name, machine, asked);
+        let running = Running { prepared, ..self.new_running(name, machine, asked) };
         let actor = asked.actor;
         let id = running.id;
         let text = match (kind, running.machine.plan()) {
             (Kind::Rollback, Plan { to, from: Some(from), .. }) => {
                 format!("going back from {from} to {to}, asked by {actor}")
             }
+            (_, Plan { to, .. }) if prepared => format!("{to} is on disk already"),
             (_, Plan { to, .. }) => {
                 let source = self.services.get(name).and_then(|service| service.release(to));
                 format!(
@@ -107,6 +129,8 @@ impl Controller {
             started_at_ms: self.wall.0,
             decided_at_ms: None,
             called_back_at_ms: None,
+            prepared: false,
+            has_news: false,
             reason: None,
             output: Vec::new(),
             receipt: Receipt::default(),
@@ -130,6 +154,7 @@ impl Controller {
     pub(super) fn begin_verifying(&mut self, name: &ServiceName, to: ReleaseId, asked: Asked<'_>) -> u64 {
         let plan = Plan {
             kind: Kind::Deploy,
+            strategy: Strategy::BlueGreen,
             to: to.clone(),
             from: Some(to.clone()),
             instances: 0,

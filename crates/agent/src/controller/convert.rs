@@ -1,9 +1,21 @@
 //! Between the model's words and those of wire.
 
-use model::instance::Ended;
-use model::rollout::{Kind, Phase};
+use model::instance::{Ended, Said};
+use model::rollout::{Kind, Phase, Strategy};
 use wire::link::ExitStatus;
 use wire::record;
+
+use crate::world::Notified;
+
+pub(super) fn said(said: &Notified) -> Said {
+    Said {
+        ready: said.ready,
+        stopping: said.stopping,
+        watchdog: said.watchdog,
+        extend_timeout: said.extend_timeout,
+        main_pid: said.main_pid,
+    }
+}
 
 pub(super) fn ended(status: ExitStatus) -> Ended {
     match status {
@@ -27,6 +39,37 @@ pub(super) fn kind_from_wire(kind: record::RolloutKind) -> Kind {
         record::RolloutKind::First => Kind::First,
         record::RolloutKind::Deploy => Kind::Deploy,
         record::RolloutKind::Rollback => Kind::Rollback,
+    }
+}
+
+pub(super) fn strategy_to_wire(strategy: Strategy) -> Option<record::RolloutStrategy> {
+    match strategy {
+        Strategy::BlueGreen => None,
+        Strategy::Rolling { max_surge, max_unavailable } => {
+            Some(record::RolloutStrategy::Rolling { max_surge, max_unavailable })
+        }
+        Strategy::Recreate => Some(record::RolloutStrategy::Recreate),
+    }
+}
+
+pub(super) fn strategy_from_wire(strategy: Option<record::RolloutStrategy>) -> Strategy {
+    match strategy {
+        None => Strategy::BlueGreen,
+        Some(record::RolloutStrategy::Rolling { max_surge, max_unavailable }) => {
+            Strategy::Rolling { max_surge, max_unavailable }
+        }
+        Some(record::RolloutStrategy::Recreate) => Strategy::Recreate,
+    }
+}
+
+/// As people read it.
+pub(super) fn operation_name(kind: record::OperationKind) -> &'static str {
+    match kind {
+        record::OperationKind::Restart => "restart",
+        record::OperationKind::Reload => "reload",
+        record::OperationKind::Stop => "stop",
+        record::OperationKind::Start => "start",
+        record::OperationKind::Scale => "scale",
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Totals {
     pub errors: u64,
     pub retried: u64,
     pub failed: u64,
+    /// Requests that waited because nothing could take them.
+    pub held: u64,
 }
 
 impl Totals {
@@ -33,6 +35,7 @@ impl Totals {
             errors: self.errors.saturating_add(other.errors),
             retried: self.retried.saturating_add(other.retried),
             failed: self.failed.saturating_add(other.failed),
+            held: self.held.saturating_add(other.held),
         }
     }
 
@@ -42,6 +45,7 @@ impl Totals {
             errors: self.errors.saturating_sub(other.errors),
             retried: self.retried.saturating_sub(other.retried),
             failed: self.failed.saturating_sub(other.failed),
+            held: self.held.saturating_sub(other.held),
         }
     }
 }
@@ -108,6 +112,7 @@ impl Controller {
             errors: counting.carried.errors + since.errors,
             retried: counting.carried.retried + since.retried,
             failed: counting.carried.failed + since.failed,
+            held: counting.carried.held + since.held,
             ..running.receipt.clone()
         }
     }
@@ -128,7 +133,7 @@ impl Controller {
         let Some(known) = self.tables.proxies.get_mut(&proxy) else { return };
         known.connections = counters.connections;
         let mut totals: BTreeMap<String, Totals> = BTreeMap::new();
-        let mut waits: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut waits: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
         for release in &counters.releases {
             let sum = totals.entry(release.service.clone()).or_default();
             *sum = sum.plus(Totals {
@@ -136,9 +141,10 @@ impl Controller {
                 errors: release.errors,
                 retried: release.retried,
                 failed: release.failed.saturating_add(release.lost_on_reuse),
+                held: release.held,
             });
             let wait = waits.entry(&release.service).or_default();
-            *wait = (*wait).max(release.wait_us_max);
+            *wait = (wait.0.max(release.wait_us_max), wait.1.max(release.hold_us_max));
         }
         let former = self.counted.0.insert(proxy, totals).unwrap_or_default();
         let current = &self.counted.0[&proxy];
@@ -151,8 +157,10 @@ impl Controller {
             if counting.unheard.remove(&proxy) || counters.token == Some(counting.token) {
                 counting.base = counting.base.plus(of(current).minus(of(&former)));
             } else {
-                let wait = waits.get(name.as_str()).copied().unwrap_or(0);
-                running.receipt.longest_wait_us = running.receipt.longest_wait_us.max(wait);
+                let (wait, hold) = waits.get(name.as_str()).copied().unwrap_or_default();
+                let receipt = &mut running.receipt;
+                receipt.longest_wait_us = receipt.longest_wait_us.max(wait);
+                receipt.longest_hold_us = receipt.longest_hold_us.max(hold);
             }
             if let Some(decision) = &mut counting.decision
                 && counters.token.is_some_and(|token| token >= decision.token)

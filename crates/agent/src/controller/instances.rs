@@ -1,4 +1,4 @@
-//! Slots and their processes: making what is wanted, stopping what is not, and hearing from both.
+//! Slots and their processes: carrying out what they want, and hearing from them.
 //!
 //! It deliberately holds no states: those are `model::instance`. Here an instance gets its port, its request to
 //! the fleet, and its place in the story.
@@ -6,15 +6,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use model::id::{InstanceId, ServiceName};
-use model::instance::{Action as Wish, Hardness, Instance, Report, Routing};
-use model::rollout::{Failure, Wanted};
+use model::id::InstanceId;
+use model::instance::{Action as Wish, Report, Routing};
+use model::manifest::{Account, Limits, LivenessCheck, ReadinessCheck};
+use model::restart::CRASH_LOOP_ENDS;
+use model::rollout::Failure;
+use model::time::{WallTime, human};
+use wire::manifest::{Mode, millis};
 
 use super::services::Slot;
 use super::story::seconds;
-use super::{Controller, Link, convert};
+use super::{Controller, convert};
 use crate::expand::{Sources, expand};
-use crate::world::{Event, FleetRequest, Severity, SpawnRequest};
+use crate::world::{Event, FleetRequest, Notified, Severity, SpawnRequest};
 
 /// Ports tried for one start before it counts as failed.
 const PORT_TRIES_MAX: u32 = 20;
@@ -22,57 +26,15 @@ const PORT_TRIES_MAX: u32 = 20;
 const OUTPUT_LINES_MAX: usize = 20;
 
 impl Controller {
-    /// Starts what is wanted and missing, stops what runs and is not wanted.
-    pub(super) fn reconcile(&mut self) -> bool {
-        if self.link != Link::Linked || self.stopping.is_some() {
-            return false;
-        }
-        let mut changed = false;
-        for name in self.names() {
-            changed |= self.begin_first(&name);
-            changed |= self.reconcile_service(&name);
-        }
-        changed
-    }
-
-    fn reconcile_service(&mut self, name: &ServiceName) -> bool {
-        let now = self.now;
-        let Some(service) = self.services.get_mut(name) else { return false };
-        let mut changed = false;
-        let wanted = service.wanted();
-        for (id, slot) in &mut service.slots {
-            if !wanted.contains_key(&id.release) && !slot.machine.is_leaving() {
-                changed |= slot.machine.try_stop(Hardness::Drain, now).is_ok();
-            }
-        }
-        for (release, _) in wanted.iter().filter(|(_, wanted)| **wanted == Wanted::All) {
-            let staying =
-                |(id, slot): &(&InstanceId, &Slot)| id.release == *release && !slot.machine.is_leaving();
-            let running = service.slots.iter().filter(staying).count();
-            let target = usize::try_from(service.settings.instances).unwrap_or(usize::MAX);
-            for _ in running..target {
-                let id = service.free_slot(name, release);
-                let machine = Instance::new(service.instance_settings(), now);
-                service.slots.insert(id, Slot::new(machine));
-                changed = true;
-            }
-            let extra: Vec<InstanceId> =
-                service.slots.iter().filter(staying).map(|(id, _)| id.clone()).skip(target).collect();
-            for id in extra {
-                let slot = service.slots.get_mut(&id).expect("invariant: just listed");
-                changed |= slot.machine.try_stop(Hardness::Drain, now).is_ok();
-            }
-        }
-        changed
-    }
-
     /// Carries out what the slots want, and drops those of which nothing is left.
     pub(super) fn drive_instances(&mut self) -> bool {
         let now = self.now;
         let mut wishes = Vec::new();
         for service in self.services.values_mut() {
             for (id, slot) in &mut service.slots {
-                if slot.machine.is_draining() && self.tables.is_drained(slot) {
+                // What has no port was never in a table.
+                let is_drained = slot.port.is_none() || self.tables.is_drained(slot);
+                if slot.machine.is_draining() && is_drained {
                     slot.machine.handle_drained(now);
                 }
                 while let Some(wish) = slot.machine.poll_action() {
@@ -85,7 +47,14 @@ impl Controller {
             match wish {
                 Wish::Spawn => self.spawn(&id),
                 Wish::Signal(signal) => self.pending.push(FleetRequest::Signal { instance: id, signal }),
-                Wish::KillTree => self.pending.push(FleetRequest::KillTree { instance: id }),
+                Wish::KillTree => {
+                    self.cancel_checks(&id);
+                    self.pending.push(FleetRequest::KillTree { instance: id });
+                }
+                Wish::Run(hook, facts) => self.run_hook(&id, hook, facts),
+                Wish::Cancel(hook) => self.cancel_hook(&id, hook),
+                Wish::Check(purpose) => self.check(&id, purpose),
+                Wish::AdoptMain(pid) => self.pending.push(FleetRequest::MainPid { instance: id, pid }),
                 Wish::Forget => {
                     self.free_port(&id);
                     self.pending.push(FleetRequest::Forget { instance: id });
@@ -93,6 +62,7 @@ impl Controller {
                 Wish::Report(report) => self.handle_report(&id, report),
             }
         }
+        changed |= self.restart_hung();
         for service in self.services.values_mut() {
             let before = service.slots.len();
             for slot in service.slots.values_mut().filter(|slot| slot.machine.is_stopped()) {
@@ -113,35 +83,87 @@ impl Controller {
         }
     }
 
-    fn spawn(&mut self, id: &InstanceId) {
-        self.free_port(id);
+    /// The port of an instance that starts: its own already, its service's, or a free one; `None` for one that
+    /// has none.
+    pub(super) fn take_port(&mut self, id: &InstanceId) -> Result<Option<u16>, String> {
         let now = self.now;
-        let port = match self.ports.try_take(now) {
-            Ok(port) => port,
-            Err(error) => {
-                if let Some(slot) = self.slot(id) {
-                    slot.machine.handle_spawn_failed(error.to_string(), now);
+        if let Some(port) = self.slot(id).and_then(|slot| slot.port) {
+            return Ok(Some(port));
+        }
+        let Some(service) = self.services.get(&id.service) else { return Ok(None) };
+        let Some(release) = service.release(&id.release) else { return Ok(None) };
+        let configuration = &release.record.configuration;
+        let port = match (configuration.mode, configuration.port) {
+            (Mode::Worker, _) => None,
+            (Mode::Proxied, Some(port)) => Some(port),
+            (Mode::Proxied, None) => {
+                for fixed in self.services.values().filter_map(|service| service.settings.port) {
+                    self.ports.adopt(fixed);
                 }
-                return;
+                Some(self.ports.try_take(now).map_err(|error| error.to_string())?)
             }
         };
-        let Some(request) = self.spawn_request(id, port) else {
-            self.ports.free(port, now);
-            return;
-        };
         if let Some(slot) = self.slot(id) {
-            slot.port = Some(port);
-            slot.elsewhere.clear();
-            slot.output.clear();
-            self.pending.push(FleetRequest::Spawn(Box::new(request)));
+            slot.port = port;
+        }
+        Ok(port)
+    }
+
+    fn spawn(&mut self, id: &InstanceId) {
+        let now = self.now;
+        let request = self.take_port(id).map(|port| self.spawn_request(id, port));
+        let Some(slot) = self.slot(id) else { return };
+        match request {
+            Err(error) => slot.machine.handle_spawn_failed(error, now),
+            Ok(None) => {}
+            Ok(Some(request)) => {
+                slot.elsewhere.clear();
+                slot.output.clear();
+                self.pending.push(FleetRequest::Spawn(Box::new(request)));
+            }
         }
     }
 
-    fn spawn_request(&self, id: &InstanceId, port: u16) -> Option<SpawnRequest> {
+    /// What makes a release is as it was deployed; what only says how it is watched and stopped is as it holds.
+    fn spawn_request(&self, id: &InstanceId, port: Option<u16>) -> Option<SpawnRequest> {
         let service = self.services.get(&id.service)?;
-        let release = service.release(&id.release)?;
-        let directory = PathBuf::from(&release.record.directory);
-        let configuration = &release.record.configuration;
+        let live = &service.settings;
+        let configuration = &service.release(&id.release)?.record.configuration;
+        let plain = self.plain_request(id, port, &configuration.command)?;
+        let is_by_pings = live.liveness.as_ref().filter(|liveness| liveness.check == LivenessCheck::Watchdog);
+        let ready_log = match &live.readiness.check {
+            ReadinessCheck::Log(expression) => Some(expression.clone()),
+            ReadinessCheck::Http(_)
+            | ReadinessCheck::Tcp
+            | ReadinessCheck::Notify
+            | ReadinessCheck::Command(_)
+            | ReadinessCheck::AliveFor(_) => None,
+        };
+        Some(SpawnRequest {
+            port,
+            port_is_fixed: port.is_some() && configuration.port.is_some(),
+            notify: live.readiness.check == ReadinessCheck::Notify || is_by_pings.is_some(),
+            watchdog: is_by_pings.map(|liveness| liveness.interval),
+            ready_log,
+            limits: Limits {
+                open_files: configuration.limits_open_files,
+                memory: configuration.limits_memory,
+            },
+            ..plain
+        })
+    }
+
+    /// A command in the release of an instance, as its account and with its environment.
+    pub(super) fn plain_request(
+        &self,
+        id: &InstanceId,
+        port: Option<u16>,
+        command: &[String],
+    ) -> Option<SpawnRequest> {
+        let service = self.services.get(&id.service)?;
+        let record = &service.release(&id.release)?.record;
+        let directory = PathBuf::from(&record.directory);
+        let configuration = &record.configuration;
         let may_inherit = |(name, _): &&(String, String)| configuration.environment_inherit.contains(name);
         let inherited: Vec<(String, String)> =
             self.base.environment.iter().filter(may_inherit).cloned().collect();
@@ -151,24 +173,25 @@ impl Controller {
             directory: &directory,
             inherited: &inherited,
             declared: &configuration.environment,
-            command: &configuration.command,
+            command,
         });
+        let group = configuration.group.clone();
         Some(SpawnRequest {
             instance: id.clone(),
             release_directory: directory,
             command: expanded.command,
             environment: expanded.environment,
-            port: Some(port),
+            port: None,
             port_is_fixed: false,
+            notify: false,
             watchdog: None,
             ready_log: None,
-            environment_file: service.settings.environment_file.clone(),
-            working_directory: service.settings.working_directory.clone(),
-            account: service.settings.account.clone(),
-            umask: service.settings.umask,
-            limits: service.settings.limits,
+            environment_file: configuration.environment_file.clone(),
+            working_directory: configuration.working_directory.clone(),
+            account: configuration.user.clone().map(|user| Account { user, group }),
+            umask: configuration.umask,
+            limits: Limits::default(),
             output: service.settings.output.clone(),
-            notify: service.settings.readiness.check == model::manifest::ReadinessCheck::Notify,
             stop: service.settings.stop.clone(),
         })
     }
@@ -193,11 +216,19 @@ impl Controller {
                 // Noted and dropped before: the holder repeats it until it is told so.
                 None => self.pending.push(FleetRequest::Forget { instance }),
             },
-            Event::Notified { instance, said } => {
-                if let Some(slot) = self.slot(&instance).filter(|_| said.ready) {
-                    slot.machine.handle_notified_ready(now);
+            Event::Notified { instance, said } => self.handle_notified(&instance, said),
+            Event::MainPid { instance, pid } => {
+                if let Some(slot) = self.slot(&instance) {
+                    slot.machine.handle_main_pid(pid);
                 }
             }
+            Event::LogMatched { instance } => {
+                if let Some(slot) = self.slot(&instance) {
+                    slot.machine.handle_log_matched(now);
+                }
+            }
+            Event::Checked { instance, purpose, result } => self.handle_checked(&instance, purpose, result),
+            Event::TaskEnded { task, result } => self.handle_task_ended(task, result),
             Event::Probe { instance, healthy, detail } => {
                 if let Some(slot) = self.slot(&instance) {
                     slot.machine.handle_probe(healthy, &detail, now);
@@ -221,6 +252,16 @@ impl Controller {
         }
     }
 
+    fn handle_notified(&mut self, id: &InstanceId, said: Notified) {
+        let now = self.now;
+        self.reload_hears(id, &said);
+        let Some(slot) = self.slot(id) else { return };
+        slot.machine.handle_notified(&convert::said(&said), now);
+        if let Some(status) = said.status {
+            slot.machine.handle_detail(status);
+        }
+    }
+
     fn handle_port_taken(&mut self, id: &InstanceId, taken: u16) {
         let now = self.now;
         let Some(slot) = self.slot(id) else { return };
@@ -234,6 +275,7 @@ impl Controller {
             slot.port_tries = 0;
             self.free_port(id);
         } else {
+            self.free_port(id);
             self.spawn(id);
         }
     }
@@ -249,6 +291,7 @@ impl Controller {
     }
 
     fn handle_report(&mut self, id: &InstanceId, report: Report) {
+        self.hear_report(id, &report);
         match report {
             Report::Ready(after) => {
                 let text = format!("{id} is ready after {}", seconds(after));
@@ -284,7 +327,7 @@ impl Controller {
                 let known = self.slot(id).and_then(|slot| elsewhere(slot));
                 let detail = known.unwrap_or(detail);
                 if self.rollout_to(id).is_none() {
-                    self.tell_end(id, &format!("was not ready within {}", model::time::human(after)), None);
+                    self.tell_end(id, &format!("was not ready within {}", human(after)), None);
                 }
                 self.keep_output(id);
                 if let Some(running) = self.rollout_to(id) {
@@ -292,17 +335,38 @@ impl Controller {
                     running.machine.handle_failure(Failure::StartupTimeout { instance, after, detail });
                 }
             }
+            Report::Hung(why) => self.tell_trouble(id, &format!("{id} is taken for hung: {why}")),
+            Report::HookFailed(hook, why) => {
+                self.tell_trouble(id, &format!("{id}: its {hook} hook failed: {why}"));
+            }
             Report::Gone(_) => {}
         }
     }
 
     fn tell_end(&mut self, id: &InstanceId, how: &str, delay: Option<Duration>) {
-        let then = delay.map(|delay| format!("; it starts again in {}", model::time::human(delay)));
-        let text = format!("{id} {how}{}", then.unwrap_or_default());
-        self.tell_rollout(id, text.clone());
-        self.announce(Severity::Warning, Some((&id.service, None)), text.clone());
-        self.append(Some(&id.service), "instance", text, "agent");
+        let ends = self.slot(id).map_or(0, |slot| slot.machine.ends_in_a_row());
+        let then = match delay {
+            None => String::new(),
+            Some(delay) if ends >= CRASH_LOOP_ENDS => {
+                let (delay, at) = (human(delay), clock_time(WallTime(self.wall.0 + millis(delay))));
+                format!("; crash loop: {ends} ends in a row, it starts again in {delay} (at {at} UTC)")
+            }
+            Some(delay) => format!("; it starts again in {}", human(delay)),
+        };
+        self.tell_trouble(id, &format!("{id} {how}{then}"));
     }
+
+    /// Someone should look at that instance: its rollout's followers, people, and history are told.
+    pub(super) fn tell_trouble(&mut self, id: &InstanceId, text: &str) {
+        self.tell_rollout(id, text.to_owned());
+        self.announce(Severity::Warning, Some((&id.service, None)), text.to_owned());
+        self.append(Some(&id.service), "instance", text.to_owned(), "agent");
+    }
+}
+
+/// `17:00:32`.
+fn clock_time(at: WallTime) -> String {
+    at.to_string().get(11..19).unwrap_or_default().to_owned()
 }
 
 /// What to say of an instance that listens, but not where it should.

@@ -6,8 +6,8 @@ use model::id::ServiceName;
 use model::time::Instant;
 use wire::vault::ListenerUse;
 
-use super::Controller;
-use crate::world::{FleetRequest, Severity};
+use super::{Controller, Link};
+use crate::world::{FleetRequest, Inventory, Severity};
 
 /// Before the first new try to bind; doubles up to the next.
 const RETRY: Duration = Duration::from_secs(1);
@@ -24,6 +24,8 @@ const ADMIN_LOCAL: &str = "admin.sock";
 pub(super) struct Listener {
     pub address: Option<String>,
     pub error: Option<String>,
+    /// It is in the manifest no more: the first table without it.
+    left_at: Option<u64>,
     tries: u32,
     again_at: Option<Instant>,
 }
@@ -72,6 +74,58 @@ impl Controller {
         self.flush();
     }
 
+    /// What a former agent had bound and the manifest no longer has is closed like any other that was taken out.
+    pub(super) fn note_listeners(&mut self, inventory: &Inventory) {
+        for (name, address) in &inventory.listeners {
+            let known = self.listeners.entry(name.clone()).or_default();
+            known.address.get_or_insert_with(|| address.clone());
+        }
+    }
+
+    /// Binds a listener of the manifest that is new or has another address; the former one serves until then.
+    pub(super) fn bind_anew(&mut self, name: &str) {
+        if self.link != Link::Unknown {
+            self.listeners.entry(name.to_owned()).or_default().left_at = None;
+            self.bind(name);
+        }
+    }
+
+    /// Listeners that were taken out and never bound are not tried again.
+    pub(super) fn forget_listeners(&mut self) {
+        let manifest = &self.base.manifest;
+        let is_known = |name: &str| is_known(manifest, name);
+        self.listeners.retain(|name, listener| is_known(name) || listener.address.is_some());
+        for (name, listener) in &mut self.listeners {
+            if !is_known(name) {
+                listener.again_at = None;
+            }
+        }
+    }
+
+    /// Closes listeners that were taken out, once every proxy uses a table without them.
+    pub(super) fn unbind_unused(&mut self) {
+        let Some(published) = &self.tables.published else { return };
+        let (generation, manifest) = (published.generation, &self.base.manifest);
+        let mut unused = Vec::new();
+        for (name, listener) in &mut self.listeners {
+            if is_known(manifest, name) || published.listeners.contains_key(name) {
+                listener.left_at = None;
+                continue;
+            }
+            let left_at = *listener.left_at.get_or_insert(generation);
+            if self.tables.is_past(left_at.saturating_sub(1)) {
+                unused.push(name.clone());
+            }
+        }
+        for name in unused {
+            self.listeners.remove(&name);
+            self.pending.push(FleetRequest::Unbind { name: name.clone() });
+            let text = format!("listener {name} is closed");
+            self.announce(Severity::Info, None::<(&ServiceName, _)>, text.clone());
+            self.append(None, "listener", text, "agent");
+        }
+    }
+
     pub(super) fn handle_bound(&mut self, name: &str, address: String) {
         let listener = self.listeners.entry(name.to_owned()).or_default();
         let is_news = listener.address.as_ref() != Some(&address);
@@ -89,7 +143,6 @@ impl Controller {
         let delay = RETRY.saturating_mul(1 << listener.tries.min(5)).min(RETRY_MAX);
         listener.tries += 1;
         listener.again_at = Some(now + delay);
-        listener.address = None;
         let is_news = listener.error.replace(error.clone()).as_ref() != Some(&error);
         if is_news {
             let text = format!("listener {name} cannot be bound: {error}");
@@ -119,4 +172,9 @@ impl Controller {
         }
         self.listeners.values().filter_map(|listener| listener.again_at).min()
     }
+}
+
+fn is_known(manifest: &model::manifest::Manifest, name: &str) -> bool {
+    let is_own = name == ADMIN || name == ADMIN_LOCAL;
+    is_own || manifest.listeners.keys().any(|known| known.as_str() == name)
 }

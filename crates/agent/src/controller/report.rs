@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use model::id::{InstanceId, ServiceName};
-use model::rollout::Wanted;
+use model::rollout::{WaitingOn, Wanted};
 use model::time::{Instant, WallTime};
 use wire::manifest::millis;
 use wire::record::RolloutRecord;
@@ -14,7 +14,9 @@ use super::instances::elsewhere;
 use super::rollouts::Running;
 use super::services::{Service, Slot};
 use super::{Controller, Link};
-use crate::status::{InstanceStatus, ListenerStatus, Progress, RolloutStatus, ServiceStatus, Status};
+use crate::status::{
+    InstanceStatus, ListenerStatus, OperationStatus, Progress, RolloutStatus, ServiceStatus, Status,
+};
 
 impl Controller {
     /// Everything `status` shows.
@@ -64,7 +66,7 @@ impl Controller {
         if !self.differs.is_empty() {
             let keys = self.differs.join(", ");
             warnings.push(format!(
-                "these keys of {} differ from what holds and are not applied: {keys}",
+                "these keys of {} differ from what holds and could not be applied: {keys}; see `handover plan`",
                 self.base.path
             ));
         }
@@ -81,6 +83,18 @@ impl Controller {
             warm,
             rollout: service.rollout.as_ref().map(|running| self.rollout_status(name, running, now)),
             last_rollout: service.last_rollout.as_ref().map(|record| final_status(record.clone())),
+            operation: service.operating().map(|operation| OperationStatus {
+                id: operation.id,
+                kind: operation.kind,
+                actor: operation.actor.clone(),
+                waiting_on: operation.waiting_on(service),
+            }),
+            desired_instances: service.desired_instances(),
+            stopped: service.desired.stopped,
+            removed: service.desired.removed,
+            strategy: Some(service.settings.rollout.strategy),
+            mode: Some(service.settings.mode),
+            waiting_on: service.waits_for.clone(),
             instances: service
                 .slots
                 .iter()
@@ -101,10 +115,18 @@ impl Controller {
         RolloutStatus {
             step: record.intent.clone(),
             weight_percent: u32::from(self.tables.weight(name, &running.machine.plan().to)) / 100,
-            waiting_on: running.machine.waiting_on(now).map(|waits| waits.to_string()),
+            waiting_on: self.rollout_waits(name, running, now),
             receipt,
             record,
         }
+    }
+
+    fn rollout_waits(&self, name: &ServiceName, running: &Running, now: Instant) -> Option<String> {
+        let waits = running.machine.waiting_on(now);
+        // Its instances do not start before what they need is there.
+        let first = matches!(waits, Some(WaitingOn::Ready(0, _)));
+        let needs = self.services[name].waits_for.clone().filter(|_| first);
+        needs.or_else(|| waits.map(|waits| waits.to_string()))
     }
 
     /// What a follower of a rollout has not seen yet; `None` if no such rollout of that service is known.
@@ -154,5 +176,7 @@ fn instance_status(service: &Service, id: &InstanceId, slot: &Slot, now: Instant
         address: slot.port.map(|port| format!("127.0.0.1:{port}")),
         restarts: status.restarts,
         detail: detail.or_else(|| slot.machine.detail().map(str::to_owned)),
+        next_start_in_ms: slot.machine.next_start().map(|at| millis(now.until(at))),
+        ends_in_a_row: slot.machine.ends_in_a_row(),
     }
 }

@@ -13,6 +13,9 @@ use super::{Controller, Link};
 use crate::denied::{Accepted, Denied};
 use crate::world::DeployRequest;
 
+/// What the name of an archive ends with, beyond its version.
+const ARCHIVE_ENDINGS: [&str; 4] = [".tar.gz", ".tgz", ".tar.zst", ".zip"];
+
 /// Who asks, and the key by which the same request is known when it comes again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked<'a> {
@@ -50,14 +53,7 @@ impl Controller {
         let mut configuration = wire::manifest::Service::from(&service.settings);
         configuration.release.clone_from(&request.source);
         let id = service.release_id(&version, &configuration);
-        let verdict = service.release(&id).map(|release| release.record.verdict);
-        if verdict == Some(Verdict::Failed) && !request.force {
-            return Err(Denied::FailedBefore {
-                reason: reason_of(service, &id),
-                service: name,
-                version: id.to_string(),
-            });
-        }
+        let verdict = self.check_verdict(&name, &id, request.force)?;
         let warning = (verdict == Some(Verdict::LeftByRollback))
             .then(|| format!("{name} was rolled back from {id} by a person before"));
         let is_stable = service.stable.as_ref() == Some(&id);
@@ -68,6 +64,7 @@ impl Controller {
             }
             self.verify(&name, id.clone(), request)
         } else {
+            self.end_operation(&name, Err(format!("{} deploys {id}", request.actor)));
             self.make_way(&name, &id.to_string());
             let id = self.know_release(&name, &version, &request.source);
             self.begin(&name, Kind::Deploy, id, Asked::from(request))
@@ -89,7 +86,26 @@ impl Controller {
         self.begin_verifying(name, id, Asked::from(request))
     }
 
-    fn check_deploy(&self, request: &DeployRequest) -> Result<(ServiceName, Version), Denied> {
+    /// What is known of a release; one that failed before is denied unless it is forced.
+    pub(super) fn check_verdict(
+        &self,
+        name: &ServiceName,
+        id: &ReleaseId,
+        force: bool,
+    ) -> Result<Option<Verdict>, Denied> {
+        let service = &self.services[name];
+        let verdict = service.release(id).map(|release| release.record.verdict);
+        if verdict == Some(Verdict::Failed) && !force {
+            return Err(Denied::FailedBefore {
+                reason: reason_of(service, id),
+                service: name.clone(),
+                version: id.to_string(),
+            });
+        }
+        Ok(verdict)
+    }
+
+    pub(super) fn check_deploy(&self, request: &DeployRequest) -> Result<(ServiceName, Version), Denied> {
         let name = self.check_service(request.service.as_str())?;
         self.check_writable()?;
         let version = match &request.version {
@@ -97,11 +113,23 @@ impl Controller {
             None => {
                 let text = request.source.file_name().map(|name| name.to_string_lossy().into_owned());
                 let no_version = || Denied::NoVersion { path: request.source.display().to_string() };
-                text.unwrap_or_default().parse().ok().ok_or_else(no_version)?
+                let text = text.unwrap_or_default();
+                let cut = ARCHIVE_ENDINGS.iter().find_map(|ending| text.strip_suffix(ending));
+                cut.unwrap_or(&text).parse().ok().ok_or_else(no_version)?
             }
         };
         let running = self.services[&name].rollout.as_ref();
+        if self.services[&name].desired.stopped {
+            return Err(Denied::Stopped { service: name });
+        }
+        if self.services[&name].operating().is_some() && !request.replace {
+            return Err(self.operation_runs(&name));
+        }
         match running.filter(|running| !running.machine.phase().is_promoted()) {
+            Some(running) if request.replace && !running.machine.is_replaceable() => {
+                let version = running.machine.plan().to.to_string();
+                Err(Denied::CannotReplace { service: name, version })
+            }
             Some(running) if !request.replace || running.machine.phase() == Phase::Promoting => {
                 Err(Denied::RolloutRuns {
                     service: name,
@@ -114,13 +142,15 @@ impl Controller {
         }
     }
 
-    fn check_writable(&self) -> Result<(), Denied> {
+    pub(super) fn check_writable(&self) -> Result<(), Denied> {
         self.saving.error().map_or(Ok(()), |why| Err(Denied::Unwritable { why: why.to_owned() }))
     }
 
-    fn check_service(&self, name: &str) -> Result<ServiceName, Denied> {
-        let known = || self.services.keys().map(ToString::to_string).collect::<Vec<_>>();
-        let found = self.services.keys().find(|known| known.as_str() == name).cloned();
+    pub(super) fn check_service(&self, name: &str) -> Result<ServiceName, Denied> {
+        let there =
+            || self.services.iter().filter(|(_, service)| !service.desired.removed).map(|(name, _)| name);
+        let known = || there().map(ToString::to_string).collect::<Vec<_>>();
+        let found = there().find(|known| known.as_str() == name).cloned();
         let Some(found) = found else {
             let known = known();
             return Err(Denied::UnknownService {
@@ -168,6 +198,9 @@ impl Controller {
             return Ok(before);
         }
         let name = self.check_service(service)?;
+        if self.services[&name].desired.stopped {
+            return Err(Denied::Stopped { service: name });
+        }
         let running = self.rollout_mut(&name);
         if let Some(running) = running.filter(|running| !running.machine.phase().is_promoted()) {
             let plan = running.machine.plan();
@@ -184,7 +217,7 @@ impl Controller {
                 }
                 // It is promoted but for a record that cannot be written: the way back leads out of it.
                 Err(AbortDenied::Promoted) => return self.go_back(&name, asked),
-                Err(AbortDenied::RollingBack | AbortDenied::Final) => {}
+                Err(AbortDenied::RollingBack | AbortDenied::Replacing | AbortDenied::Final) => {}
             }
             return Ok(accepted);
         }
@@ -208,6 +241,7 @@ impl Controller {
             // Nothing of it runs: the way there is long, and must be remembered. Else traffic moves at once.
             self.check_writable()?;
         }
+        self.end_operation(name, Err(format!("{} goes back to {to}", asked.actor)));
         self.make_way(name, &to.to_string());
         let rollout = self.begin(name, Kind::Rollback, to.clone(), asked);
         self.settle();

@@ -17,20 +17,21 @@ use std::time::Duration;
 use model::id::{InstanceId, ReleaseId, ServiceName};
 use model::instance::{Adopted, Hardness, Instance};
 use model::ports::PortPool;
-use model::rollout::{Cause, Kind, Phase, Plan, Rollout};
+use model::rollout::{Cause, Kind, Phase, Plan, Rollout, Strategy};
 use model::time::{Instant, WallTime};
 use wire::differences::differences;
 use wire::link::ExitStatus;
 use wire::manifest::Manifest;
-use wire::record::{Record, RolloutRecord, ServiceRecord, Verdict};
+use wire::record::{InstanceRecord, Record, RolloutRecord, ServiceRecord, Verdict};
 use wire::routes::{Endpoint, EndpointState, RouteTable};
 use wire::sealed::Boot;
 
 use super::counters::{Counted, Totals};
+use super::operating::Operation;
 use super::requests::Asked;
 use super::rollouts::Running;
 use super::saving::Saving;
-use super::services::{Release, Service, Slot};
+use super::services::{Desired, Release, Service, Slot};
 use super::story::Stories;
 use super::tables::{Proxy, Tables};
 use super::{Action, Base, Controller, Link, convert};
@@ -106,6 +107,7 @@ impl Controller {
             next_rollout: record.next_rollout,
             next_token: 0,
             differs: Vec::new(),
+            given_at_up: None,
             dropped: Vec::new(),
             pending: Vec::new(),
             early: Default::default(),
@@ -117,8 +119,8 @@ impl Controller {
         Ok(controller)
     }
 
-    /// An `up` gave this boot form. What holds stays; which keys of the file differ is said. Services of which
-    /// no release was ever promoted begin anew with what the file says.
+    /// An `up` gave this boot form. What holds is gone on from; then what differs is applied, as soon as it is
+    /// known what runs. Services of which no release was ever promoted begin anew with what the file says.
     ///
     /// # Errors
     /// When the boot form holds what no `up` writes.
@@ -128,6 +130,13 @@ impl Controller {
         self.base.binary_origin.clone_from(&boot.binary_origin);
         self.base.path.clone_from(&boot.path);
         self.base.environment.clone_from(&boot.environment);
+        for service in self.services.values_mut() {
+            service.is_fresh = true;
+            if let Some(operation) = &mut service.operation {
+                // What was to be replaced or told is gone.
+                operation.remaining.clear();
+            }
+        }
         let nothing_holds = self.services.values().all(|service| service.stable.is_none());
         if nothing_holds {
             let services = std::mem::take(&mut self.base.wire.services);
@@ -167,12 +176,10 @@ impl Controller {
             }
             self.base.manifest.services.insert(name.clone(), settings.clone());
         }
-        self.differs = differences(&self.base.wire, &boot.manifest);
-        if self.differs.is_empty() {
+        if differences(&self.base.wire, &boot.manifest).is_empty() {
             self.base.source.clone_from(&boot.source);
         } else {
-            let text = format!("{} not applied: {}", boot.path, self.differs.join(", "));
-            self.announce(Severity::Warning, None, text);
+            self.note_apply(boot);
         }
         self.saving.wanted = true;
         Ok(())
@@ -219,7 +226,11 @@ impl Controller {
         }
         match self.stop_resumed.take() {
             Some(level) => self.begin_stop(level),
-            None => self.bind_all(),
+            None => {
+                self.note_listeners(&inventory);
+                self.bind_all();
+                self.apply_given_at_up();
+            }
         }
     }
 
@@ -267,7 +278,13 @@ impl Controller {
             self.pending.push(FleetRequest::Forget { instance: id.clone() });
             return;
         };
+        let recorded = service.adopted.get(&id.to_string()).copied();
         let adopted = match endpoint.map(|endpoint| endpoint.state) {
+            None if service.is_worker() => match recorded {
+                Some(InstanceRecord::Ready) => Adopted::Serving,
+                Some(InstanceRecord::Leaving) => Adopted::Retiring,
+                None => Adopted::Candidate,
+            },
             Some(EndpointState::Serving) => Adopted::Serving,
             Some(EndpointState::Candidate) => Adopted::Candidate,
             Some(EndpointState::Draining) | None => Adopted::Retiring,
@@ -284,10 +301,11 @@ impl Controller {
         });
         if let Some(status) = ended {
             slot.machine.handle_exited(convert::ended(status), now);
-        } else if endpoint.is_none() {
+        } else if endpoint.is_none() && !service.is_worker() {
             // Nobody knows its port, so nothing was ever sent to it.
             let _ = slot.machine.try_stop(Hardness::SkipDrain, now);
         }
+        service.is_fresh = false;
         service.slots.insert(id.clone(), slot);
     }
 
@@ -331,6 +349,7 @@ impl Controller {
                 let _ = running.machine.try_abort(Cause::Earlier);
             } else if plan.kind == Kind::Rollback
                 && plan.from.as_ref() == Some(release)
+                && plan.strategy == Strategy::BlueGreen
                 && running.machine.phase() < Phase::Shifting
             {
                 running.machine = Rollout::resume(plan, Phase::Shifting, Duration::ZERO, self.now);
@@ -345,7 +364,8 @@ impl Controller {
             self.begin(name, Kind::Rollback, to, Asked { actor: ACTOR_LOST, operation: None });
             // Whatever is ready by now: traffic is there already.
             let now = self.now;
-            if let Some(running) = self.rollout_mut(name) {
+            let at_once = |running: &&mut Running| running.machine.plan().strategy == Strategy::BlueGreen;
+            if let Some(running) = self.rollout_mut(name).filter(at_once) {
                 let plan = running.machine.plan().clone();
                 running.machine = Rollout::resume(plan, Phase::Shifting, Duration::ZERO, now);
             }
@@ -377,6 +397,12 @@ fn resume_service(service: &mut Service, record: &ServiceRecord, now: Instant) -
     service.before =
         Totals { requests: record.requests_before, errors: record.errors_before, ..Totals::default() };
     service.last_rollout.clone_from(&record.last_rollout);
+    let (scaled, stopped, removed) = (record.scaled, record.stopped, record.removed);
+    service.desired = Desired { instances: service.settings.instances, scaled, stopped, removed };
+    service.durable_desired = service.desired;
+    service.pending = record.pending.as_ref().map(id).transpose()?;
+    service.operation = record.operation.as_ref().map(Operation::resume);
+    service.adopted.clone_from(&record.instances);
     if let Some(rollout) = &record.rollout {
         let running = resume_rollout(service, rollout, now)?;
         service.warm = record.warm.as_ref().map(|warm| id(&warm.release)).transpose()?;
@@ -390,9 +416,10 @@ fn resume_service(service: &mut Service, record: &ServiceRecord, now: Instant) -
 fn resume_rollout(service: &Service, record: &RolloutRecord, now: Instant) -> Result<Running, ResumeError> {
     let plan = Plan {
         kind: convert::kind_from_wire(record.kind),
+        strategy: convert::strategy_from_wire(record.strategy),
         to: record.to.parse()?,
         from: record.from.as_ref().map(|from| from.parse()).transpose()?,
-        instances: service.settings.instances,
+        instances: service.instances(),
         keep_warm: service.settings.rollout.keep_warm,
     };
     let left = Duration::from_millis(record.bake_left_ms.unwrap_or(0));
@@ -404,6 +431,8 @@ fn resume_rollout(service: &Service, record: &RolloutRecord, now: Instant) -> Re
         started_at_ms: record.started_at_ms,
         decided_at_ms: record.decided_at_ms,
         called_back_at_ms: None,
+        prepared: record.prepared,
+        has_news: false,
         reason: record.reason.clone(),
         output: record.output.clone(),
         receipt: record.receipt.clone(),

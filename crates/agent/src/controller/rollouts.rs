@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use model::id::{InstanceId, ReleaseId, ServiceName};
-use model::rollout::{Action as Wish, Cause, Kind, Phase, Rollout};
+use model::rollout::{Action as Wish, Cause, Facts, Kind, Phase, Rollout, Strategy};
 use model::time::{Instant, WallTime};
 use wire::manifest::millis;
 use wire::record::{Receipt, RolloutRecord, Verdict};
@@ -31,6 +31,10 @@ pub(super) struct Running {
     pub started_at_ms: u64,
     pub decided_at_ms: Option<u64>,
     pub called_back_at_ms: Option<u64>,
+    /// The release was on disk when it began.
+    pub prepared: bool,
+    /// What is wanted has changed, and nobody has acted on it yet.
+    pub has_news: bool,
     pub reason: Option<String>,
     pub output: Vec<String>,
     /// What is known of it apart from the counts, and all of it once `counting` is over.
@@ -49,6 +53,8 @@ impl Running {
             from: plan.from.as_ref().map(ToString::to_string),
             actor: self.actor.clone(),
             operation: self.operation.clone(),
+            strategy: convert::strategy_to_wire(plan.strategy),
+            prepared: self.prepared,
             phase: convert::phase_to_wire(self.machine.phase()),
             intent: self.machine.intent(),
             reason: self.reason.clone(),
@@ -78,19 +84,38 @@ impl Controller {
             let plan = running.machine.plan();
             let mut facts = service.facts(running);
             facts.proxies = u32::try_from(self.tables.proxies.len()).unwrap_or(u32::MAX);
+            if service.is_worker() {
+                // No proxy knows it: nothing goes to it, and nothing has to be waited for.
+                (facts.proxies, facts.shifted, facts.restored) = (1, true, true);
+                self.hear_facts(&name, facts);
+                changed |= self.carry_out_rollout(&name);
+                continue;
+            }
             let left = plan.from.as_ref().is_none_or(|from| self.tables.nothing_goes_to(&name, from));
             facts.shifted = left && self.tables.all_go_to(&name, &plan.to);
             facts.restored = self.tables.nothing_goes_to(&name, &plan.to);
-            if let Some(running) = self.rollout_mut(&name) {
-                running.machine.handle_facts(facts);
-            }
+            self.hear_facts(&name, facts);
             changed |= self.carry_out_rollout(&name);
         }
         changed
     }
 
+    fn hear_facts(&mut self, name: &ServiceName, facts: Facts) {
+        let wall = self.wall;
+        let Some(running) = self.rollout_mut(name) else { return };
+        let before = (running.machine.wanted_to(), running.machine.wanted_from());
+        running.machine.handle_facts(facts);
+        if running.machine.phase() == Phase::RollingBack && facts.restored {
+            let since = running.called_back_at_ms.map(|at| wall.0.saturating_sub(at));
+            let after = &mut running.receipt.rolled_back_after_ms;
+            *after = after.or(since);
+        }
+        // What is wanted of either release is what instances are started and stopped by.
+        running.has_news = before != (running.machine.wanted_to(), running.machine.wanted_from());
+    }
+
     pub(super) fn carry_out_rollout(&mut self, name: &ServiceName) -> bool {
-        let mut changed = false;
+        let mut changed = self.rollout_mut(name).is_some_and(|running| std::mem::take(&mut running.has_news));
         while let Some(wish) = self.rollout_mut(name).and_then(|running| running.machine.poll_action()) {
             changed = true;
             match wish {
@@ -98,9 +123,7 @@ impl Controller {
                 Wish::Prepare => self.prepare(name),
                 Wish::Start => {
                     let Some(running) = self.rollout_mut(name) else { continue };
-                    let plan = running.machine.plan();
-                    let s = if plan.instances == 1 { "" } else { "s" };
-                    let text = format!("starting {} instance{s} of {}", plan.instances, plan.to);
+                    let text = start_text(running);
                     self.tell(name, text);
                 }
                 Wish::Shift => self.shift(name),
@@ -114,6 +137,12 @@ impl Controller {
 
     pub(super) fn rollout_mut(&mut self, name: &ServiceName) -> Option<&mut Running> {
         self.services.get_mut(name)?.rollout.as_mut()
+    }
+
+    /// The rollout that takes the way back to this instance's release.
+    pub(super) fn rollout_from(&mut self, id: &InstanceId) -> Option<&mut Running> {
+        self.rollout_mut(&id.service)
+            .filter(|running| running.machine.plan().from.as_ref() == Some(&id.release))
     }
 
     /// The rollout that leads to this instance's release.
@@ -154,6 +183,12 @@ impl Controller {
         let Some(service) = self.services.get(name) else { return };
         let Some(running) = &service.rollout else { return };
         let to = running.machine.plan().to.clone();
+        if running.prepared && service.release(&to).is_some_and(super::services::Release::is_prepared) {
+            if let Some(running) = self.rollout_mut(name) {
+                running.machine.handle_prepared();
+            }
+            return;
+        }
         if let Some(request) = self.prepare_request(name, &to) {
             self.out.push_back(Action::Prepare(Box::new(request)));
         }
@@ -170,6 +205,7 @@ impl Controller {
             release: id.clone(),
             source: release.record.source.clone().into(),
             program: release.record.configuration.command.first().cloned().unwrap_or_default(),
+            arguments: release.record.configuration.command.iter().skip(1).cloned().collect(),
             expected_hash: expected,
         })
     }
@@ -214,6 +250,7 @@ impl Controller {
             service.set_verdict(from, Verdict::LeftByRollback);
         }
         let text = match &plan.from {
+            _ if service.is_worker() => return,
             Some(from) => format!("moving all traffic from {from} to {}", plan.to),
             None => format!("{} takes all traffic", plan.to),
         };
@@ -230,6 +267,7 @@ impl Controller {
         if plan.kind == Kind::Rollback {
             running.receipt.rolled_back_after_ms = Some(age);
         }
+        let left = plan.from.clone().filter(|_| plan.kind == Kind::Rollback);
         running.receipt.switched_after_ms = Some(age);
         service.stable = Some(plan.to.clone());
         service.warm = plan.from.clone().filter(|_| keep_from);
@@ -239,8 +277,15 @@ impl Controller {
             release.record.promoted = true;
             service.releases.push(release);
         }
+        if let Some(left) = left {
+            service.set_verdict(&left, Verdict::LeftByRollback);
+        }
+        let worker = service.is_worker();
         let text = match &plan.from {
             None => format!("{} is stable", plan.to),
+            Some(from) if worker || plan.strategy == Strategy::Recreate => {
+                format!("{} has taken the place of {from}", plan.to)
+            }
             Some(from) if keep_from => {
                 format!("all traffic goes to {}; {from} stays warm for {}", plan.to, human(plan.keep_warm))
             }
@@ -284,7 +329,7 @@ impl Controller {
         if phase == Phase::RolledBack
             && let Some(at) = running.called_back_at_ms
         {
-            running.receipt.rolled_back_after_ms = Some(wall.0.saturating_sub(at));
+            running.receipt.rolled_back_after_ms.get_or_insert(wall.0.saturating_sub(at));
         }
         let plan = running.machine.plan().clone();
         let text = match (phase, &plan.from) {
@@ -356,19 +401,27 @@ impl Controller {
         }
     }
 
-    /// The record no longer speaks of the dropped releases: their directories may go.
-    pub(super) fn remove_dropped(&mut self) {
-        for (name, directory) in std::mem::take(&mut self.dropped) {
-            let Some(service) = self.services.get(&name) else { continue };
-            // Another configuration of the version may use the same directory.
-            if service.releases.iter().all(|other| other.record.directory != directory) {
-                self.out.push_back(Action::RemoveRelease { service: name, directory });
-            }
-        }
-    }
-
-    /// How long the old release stays warm after a promotion.
+    /// How long the old release stays warm after a promotion: not at all where it would work on beside the new
+    /// one, or was stopped for it.
     pub(super) fn keep_warm(&self, name: &ServiceName) -> Duration {
-        self.services.get(name).map_or(Duration::ZERO, |service| service.settings.rollout.keep_warm)
+        let service = self.services.get(name);
+        let keeps = |service: &&super::services::Service| {
+            !service.is_worker() && service.strategy() == Strategy::BlueGreen
+        };
+        service.filter(keeps).map_or(Duration::ZERO, |service| service.settings.rollout.keep_warm)
+    }
+}
+
+fn start_text(running: &Running) -> String {
+    let plan = running.machine.plan();
+    let s = if plan.instances == 1 { "" } else { "s" };
+    match (plan.strategy, &plan.from) {
+        (Strategy::Rolling { .. }, Some(from)) => {
+            format!("replacing {} instance{s} of {from} by {}, one after another", plan.instances, plan.to)
+        }
+        (Strategy::Recreate, Some(from)) => {
+            format!("stopping {from}, then starting {} instance{s} of {}", plan.instances, plan.to)
+        }
+        _ => format!("starting {} instance{s} of {}", plan.instances, plan.to),
     }
 }

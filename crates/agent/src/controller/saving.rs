@@ -14,7 +14,7 @@ use wire::manifest::millis;
 use wire::record::{Record, ServiceRecord, Warm};
 
 use super::services::Service;
-use super::{Action, Controller};
+use super::{Action, Controller, Link};
 use crate::world::StoreError;
 
 /// Between two tries when the record cannot be written.
@@ -70,6 +70,9 @@ impl Saving {
 impl Controller {
     /// Last in a settle: the tables that this record speaks of are out.
     pub(super) fn save(&mut self) {
+        // Of those that no table lists, the record says how far they are.
+        let news = |service: &Service| service.is_worker() && service.instance_records() != service.adopted;
+        self.saving.wanted |= self.link != Link::Unknown && self.services.values().any(news);
         if self.saving.is_due(self.now) {
             self.write();
         }
@@ -80,6 +83,11 @@ impl Controller {
         self.saving.wanted = false;
         let counting_down = self.services.values().any(|service| service.warm.is_some());
         self.saving.refresh_at = counting_down.then(|| self.now + REFRESH);
+        if self.link != Link::Unknown {
+            for service in self.services.values_mut() {
+                service.adopted = service.instance_records();
+            }
+        }
         let record = self.record();
         self.out.push_back(Action::Write(Box::new(record)));
     }
@@ -105,6 +113,14 @@ impl Controller {
         }
     }
 
+    /// Before it is known what runs, what a former agent knew.
+    fn instance_records(
+        &self,
+        service: &Service,
+    ) -> std::collections::BTreeMap<String, wire::record::InstanceRecord> {
+        if self.link == Link::Unknown { service.adopted.clone() } else { service.instance_records() }
+    }
+
     fn service(&self, service: &Service, name: &model::id::ServiceName) -> ServiceRecord {
         let left = service.rollout.as_ref().and_then(|running| running.machine.bake_left(self.now));
         let warm =
@@ -122,9 +138,12 @@ impl Controller {
             last_rollout: service.last_rollout.clone(),
             requests_before: service.before.requests,
             errors_before: service.before.errors,
-            scaled: None,
-            stopped: false,
-            operation: None,
+            scaled: service.desired.scaled,
+            stopped: service.desired.stopped,
+            pending: service.pending.as_ref().map(ToString::to_string),
+            removed: service.desired.removed,
+            operation: service.operation.as_ref().map(super::operating::Operation::record),
+            instances: self.instance_records(service),
         }
     }
 }

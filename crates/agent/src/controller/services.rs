@@ -8,11 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::id::{InstanceId, ReleaseId, ServiceName, Version};
 use model::instance::{Instance, Routing, Settings};
 use model::manifest as checked;
-use model::rollout::{Facts, Kind, Plan, Share, Wanted};
-use wire::record::{ReleaseRecord, RolloutRecord, Verdict};
+use model::rollout::{Facts, Kind, Plan, Share, Strategy, Wanted};
+use wire::record::{InstanceRecord, OperationKind, ReleaseRecord, RolloutRecord, Verdict};
 
 use super::counters::Totals;
+use super::hooks::Work;
+use super::operating::Operation;
 use super::rollouts::Running;
+use crate::world::TaskId;
 
 /// A release that is known.
 #[derive(Debug, Clone)]
@@ -42,6 +45,8 @@ pub(super) struct Slot {
     /// Ports it listens on instead of its own.
     pub elsewhere: Vec<u16>,
     pub output: Vec<String>,
+    /// Hooks and checks of it that run as tasks.
+    pub tasks: BTreeMap<Work, TaskId>,
 }
 
 impl Slot {
@@ -54,14 +59,41 @@ impl Slot {
             drained: BTreeMap::new(),
             elsewhere: Vec::new(),
             output: Vec::new(),
+            tasks: BTreeMap::new(),
         }
     }
+}
+
+/// How much of a service there should be: the manifest's number, and what operators have set since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Desired {
+    /// As the manifest last applied says.
+    pub instances: u32,
+    /// How many instances; `None`: as many as the manifest says.
+    pub scaled: Option<u32>,
+    /// Nothing of it runs.
+    pub stopped: bool,
+    /// It is not in the manifest any more.
+    pub removed: bool,
 }
 
 /// One service.
 #[derive(Debug)]
 pub(super) struct Service {
     pub settings: checked::Service,
+    pub desired: Desired,
+    /// As the last durable record says; only that is acted on.
+    pub durable_desired: Desired,
+    /// The operation that runs, or the last one.
+    pub operation: Option<Operation>,
+    /// Begins when the service is started: it was applied while that was stopped.
+    pub pending: Option<ReleaseId>,
+    /// Nothing of it has been started since `up`.
+    pub is_fresh: bool,
+    /// Why nothing of it is started yet.
+    pub waits_for: Option<String>,
+    /// How far its instances were by the last record, where no table says so.
+    pub adopted: BTreeMap<String, InstanceRecord>,
     pub stable: Option<ReleaseId>,
     /// The stable release of the last record that is durable: nothing of it is stopped before another is.
     pub durable: Option<ReleaseId>,
@@ -81,8 +113,16 @@ pub(super) struct Service {
 
 impl Service {
     pub(super) fn new(settings: checked::Service) -> Self {
+        let desired = Desired { instances: settings.instances, scaled: None, stopped: false, removed: false };
         Self {
             settings,
+            desired,
+            durable_desired: desired,
+            operation: None,
+            pending: None,
+            is_fresh: false,
+            waits_for: None,
+            adopted: BTreeMap::new(),
             stable: None,
             durable: None,
             warm: None,
@@ -117,6 +157,17 @@ impl Service {
         }
     }
 
+    /// How far its instances are, where no table says so.
+    pub(super) fn instance_records(&self) -> BTreeMap<String, InstanceRecord> {
+        let record = |slot: &Slot| match slot.machine.routing() {
+            _ if slot.machine.is_leaving() => Some(InstanceRecord::Leaving),
+            Routing::Ready | Routing::Unready(_) => Some(InstanceRecord::Ready),
+            Routing::Absent | Routing::Candidate | Routing::Draining => None,
+        };
+        let slots = self.slots.iter().filter(|_| self.is_worker());
+        slots.filter_map(|(id, slot)| Some((id.to_string(), record(slot)?))).collect()
+    }
+
     /// The release that `version` with this configuration is, known or new.
     pub(super) fn release_id(&self, version: &Version, configuration: &wire::manifest::Service) -> ReleaseId {
         let of_version = || self.releases.iter().filter(|release| release.id.version == *version);
@@ -140,26 +191,85 @@ impl Service {
     }
 
     pub(super) fn instance_settings(&self) -> Settings {
-        Settings {
-            check: self.settings.readiness.check.clone(),
-            startup_timeout: self.settings.readiness.startup_timeout,
-            stop: self.settings.stop.clone(),
-            restart: self.settings.restart.clone(),
+        Settings::of(&self.settings)
+    }
+
+    /// How many instances of the stable release there should be.
+    pub(super) fn instances(&self) -> u32 {
+        self.durable_desired.scaled.unwrap_or(self.durable_desired.instances)
+    }
+
+    /// How many that will be once the record says so.
+    pub(super) fn desired_instances(&self) -> u32 {
+        self.desired.scaled.unwrap_or(self.desired.instances)
+    }
+
+    /// No proxy knows it.
+    pub(super) fn is_worker(&self) -> bool {
+        self.settings.mode == checked::Mode::Worker
+    }
+
+    /// Two processes of it must never run at once, beyond its own instances of one release.
+    pub(super) fn is_exclusive(&self) -> bool {
+        let by_rollout = self.rollout.as_ref().map(|running| running.machine.plan().strategy);
+        self.settings.rollout.strategy == checked::Strategy::Recreate
+            || by_rollout == Some(Strategy::Recreate)
+    }
+
+    /// Another instance of `release` may start: of an exclusive service nothing else is left.
+    pub(super) fn has_room(&self, release: &ReleaseId) -> bool {
+        let of_it = |(id, slot): (&InstanceId, &Slot)| id.release == *release && !slot.machine.is_leaving();
+        !self.is_exclusive() || self.slots.iter().all(of_it)
+    }
+
+    /// Its instances are on their way to be others: by a rollout, or by a restart.
+    pub(super) fn is_replacing(&self) -> bool {
+        let rollout = self.rollout.as_ref().is_some_and(|running| running.machine.plan().from.is_some());
+        if self.is_fresh {
+            return false;
         }
+        rollout || self.operating().is_some_and(|operation| operation.kind == OperationKind::Restart)
+    }
+
+    /// The strategy of a rollout that begins now. Rolling leaves one instance ready, whatever may be unavailable.
+    pub(super) fn strategy(&self) -> Strategy {
+        let rollout = &self.settings.rollout;
+        match rollout.strategy {
+            checked::Strategy::BlueGreen => Strategy::BlueGreen,
+            checked::Strategy::Rolling => {
+                let spare = self.desired_instances().saturating_sub(1);
+                let max_unavailable = rollout.max_unavailable.min(spare);
+                let max_surge = rollout.max_surge.max(u32::from(max_unavailable == 0));
+                Strategy::Rolling { max_surge, max_unavailable }
+            }
+            checked::Strategy::Recreate => Strategy::Recreate,
+        }
+    }
+
+    /// The operation that runs.
+    pub(super) fn operating(&self) -> Option<&Operation> {
+        self.operation.as_ref().filter(|operation| operation.outcome().is_none())
     }
 
     /// What should run.
     pub(super) fn wanted(&self) -> BTreeMap<ReleaseId, Wanted> {
         let mut wanted = BTreeMap::new();
-        for release in self.stable.iter().chain(&self.warm) {
-            wanted.insert(release.clone(), Wanted::All);
+        if self.durable_desired.stopped || self.durable_desired.removed {
+            return wanted;
+        }
+        let instances = self.instances();
+        if let Some(warm) = &self.warm {
+            wanted.insert(warm.clone(), Wanted::Instances(instances));
+        }
+        if let Some(stable) = &self.stable {
+            let count = self.operating().map_or(instances, |operation| operation.target(self, stable));
+            wanted.insert(stable.clone(), Wanted::Instances(count));
         }
         if let Some(running) = &self.rollout {
             let plan = running.machine.plan();
-            if let Some(from) = &plan.from
-                && running.machine.wants_from()
-            {
-                wanted.insert(from.clone(), Wanted::All);
+            let from = running.machine.wanted_from();
+            if let Some(release) = plan.from.as_ref().filter(|_| from != Wanted::Nothing) {
+                wanted.insert(release.clone(), from);
             }
             wanted.entry(plan.to.clone()).or_insert(running.machine.wanted_to());
         }
@@ -174,16 +284,25 @@ impl Service {
     pub(super) fn receivers(&self) -> (Option<&ReleaseId>, Option<&ReleaseId>) {
         let Some(running) = &self.rollout else { return (self.stable.as_ref(), None) };
         let plan = running.machine.plan();
+        let replaces = plan.strategy != Strategy::BlueGreen;
         match running.machine.share() {
+            Share::From if replaces => (plan.from.as_ref().or(Some(&plan.to)), Some(&plan.to)),
             Share::From => (plan.from.as_ref(), None),
             Share::To if running.machine.phase().is_promoted() => (Some(&plan.to), None),
-            Share::To => (Some(&plan.to), plan.from.as_ref()),
+            Share::To | Share::Both => (Some(&plan.to), plan.from.as_ref()),
         }
+    }
+
+    /// Both releases of a rollout that replaces instance by instance.
+    pub(super) fn sharers(&self) -> Option<[&ReleaseId; 2]> {
+        let plan =
+            self.rollout.as_ref().filter(|running| running.machine.share() == Share::Both)?.machine.plan();
+        Some([plan.from.as_ref()?, &plan.to])
     }
 
     /// Releases that a rollback or a failed rollout left, and that nothing leads to now.
     pub(super) fn refused(&self) -> impl Iterator<Item = &ReleaseId> {
-        let forward = self.rollout.as_ref().filter(|running| running.machine.wanted_to() != Wanted::Nothing);
+        let forward = self.rollout.as_ref().filter(|running| running.machine.leads_forward());
         let to = forward.map(|running| &running.machine.plan().to);
         let left = self
             .releases
@@ -204,6 +323,17 @@ impl Service {
         u32::try_from(ready).unwrap_or(u32::MAX)
     }
 
+    /// Slots of a release, those on their way out included.
+    pub(super) fn running(&self, release: &ReleaseId) -> u32 {
+        u32::try_from(self.slots_of(release).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Slots of a release that nobody asked to stop.
+    pub(super) fn staying(&self, release: &ReleaseId) -> u32 {
+        let staying = self.slots_of(release).filter(|(_, slot)| !slot.machine.is_leaving()).count();
+        u32::try_from(staying).unwrap_or(u32::MAX)
+    }
+
     /// Releases that have instances and are not wanted any more.
     pub(super) fn retiring(&self) -> BTreeSet<ReleaseId> {
         let wanted = self.wanted();
@@ -221,7 +351,15 @@ impl Service {
         Facts {
             ready: self.ready(&plan.to),
             from_ready: from.map_or(0, |from| self.ready(from)),
-            from_gone: from.is_none_or(|from| self.slots_of(from).next().is_none()),
+            running: self.running(&plan.to),
+            staying: self.staying(&plan.to),
+            others: {
+                let others =
+                    self.slots.keys().filter(|id| id.release != plan.to && Some(&id.release) != from);
+                u32::try_from(others.count()).unwrap_or(u32::MAX)
+            },
+            from_running: from.map_or(0, |from| self.running(from)),
+            from_staying: from.map_or(0, |from| self.staying(from)),
             room: self.retiring().iter().filter(|release| **release != plan.to).count() <= 1,
             proxies: 0,
             shifted: false,
@@ -254,6 +392,13 @@ impl Service {
 }
 
 /// Two configurations that need no other process: what differs beyond this holds at once.
-fn runs_alike(a: &wire::manifest::Service, b: &wire::manifest::Service) -> bool {
-    a.command == b.command && a.environment == b.environment && a.environment_inherit == b.environment_inherit
+pub(super) fn runs_alike(a: &wire::manifest::Service, b: &wire::manifest::Service) -> bool {
+    a.command == b.command
+        && a.environment == b.environment
+        && a.environment_inherit == b.environment_inherit
+        && a.environment_file == b.environment_file
+        && a.working_directory == b.working_directory
+        && (&a.user, &a.group, a.umask) == (&b.user, &b.group, b.umask)
+        && (a.limits_open_files, a.limits_memory) == (b.limits_open_files, b.limits_memory)
+        && (a.mode, a.port) == (b.mode, b.port)
 }

@@ -5,7 +5,7 @@
 //!                        │ a harder level, or the time is up │
 //!                        └───────────────────────────────────┘
 //! ```
-//! What is wanted does not change: the next `up` starts again what ran.
+//! Services that need others stop before these. What is wanted does not change: the next `up` starts again what ran.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -108,6 +108,22 @@ impl Controller {
         }
     }
 
+    /// What others need stops after them, unless everything is killed.
+    fn stop_instances(&mut self, hardness: Hardness) {
+        let now = self.now;
+        for name in self.names() {
+            if hardness < Hardness::Kill && self.waits_for_dependents(&name) {
+                continue;
+            }
+            let slots =
+                self.services.get_mut(&name).into_iter().flat_map(|service| service.slots.values_mut());
+            for slot in slots {
+                // Denied where it is being stopped as hard already.
+                let _ = slot.machine.try_stop(hardness, now);
+            }
+        }
+    }
+
     pub(super) fn drive_stop(&mut self) {
         let Some(stopping) = &mut self.stopping else { return };
         if let Step::Proxies { awaited, until } = &mut stopping.step {
@@ -119,12 +135,12 @@ impl Controller {
             }
         }
         let Step::Instances(hardness) = stopping.step else { return };
-        let now = self.now;
-        for slot in self.services.values_mut().flat_map(|service| service.slots.values_mut()) {
-            // Denied where it is being stopped as hard already.
-            let _ = slot.machine.try_stop(hardness, now);
+        loop {
+            self.stop_instances(hardness);
+            if !(self.drive_instances() | self.publish()) {
+                break;
+            }
         }
-        while self.drive_instances() | self.publish() {}
         self.flush();
         if self.services.values().all(|service| service.slots.is_empty()) {
             self.saving.wanted = true;

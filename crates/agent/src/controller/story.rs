@@ -1,11 +1,11 @@
-//! What followers of a rollout read: its lines, and how it ended.
+//! What followers of a rollout or an operation read: its lines, and how it ended.
 //!
 //! Stories live as long as the agent; the facts of the last rollout of each service are in the record.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use wire::record::RolloutRecord;
+use wire::record::{OperationRecord, RolloutRecord};
 
 use crate::status::ProgressLine;
 
@@ -19,6 +19,8 @@ const STORIES_MAX: usize = 20;
 pub(super) struct Story {
     pub lines: VecDeque<ProgressLine>,
     pub last: Option<RolloutRecord>,
+    /// Of which service, and how it ended.
+    pub operation: Option<(String, OperationRecord)>,
     sequence: u64,
 }
 
@@ -42,6 +44,11 @@ impl Stories {
     pub(super) fn finish(&mut self, record: RolloutRecord) {
         let story = self.0.entry(record.id).or_default();
         story.last = Some(record);
+    }
+
+    pub(super) fn finish_operation(&mut self, service: String, record: OperationRecord) {
+        let story = self.0.entry(record.id).or_default();
+        story.operation = Some((service, record));
     }
 
     pub(super) fn get(&self, rollout: u64) -> Option<&Story> {

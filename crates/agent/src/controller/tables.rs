@@ -8,13 +8,15 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use model::id::{InstanceId, ReleaseId, ServiceName};
 use model::instance::Routing;
-use model::manifest::ReadinessCheck;
+use model::manifest::{Mode, ReadinessCheck};
+use model::time::Instant;
 use wire::manifest::millis;
 use wire::routes::{
-    Endpoint, EndpointState, ListenerSettings, ProbeSettings, ReleaseTraffic, Route, RouteTable,
+    Endpoint, EndpointState, Hold, ListenerSettings, ProbeSettings, ReleaseTraffic, Route, RouteTable,
     ServiceTraffic,
 };
 
@@ -23,6 +25,10 @@ use super::{Action, Base, Controller};
 
 /// All of a service's requests, in basis points.
 const WEIGHT_ALL: u16 = 10_000;
+/// Requests wait for so long while a service that cannot run twice is between two processes, and so many.
+const HOLD: Hold = Hold { timeout_ms: 30_000, requests_max: 1_000 };
+/// Nobody waits for a start that is further away.
+const HELD_BEFORE_START: Duration = Duration::from_secs(10);
 /// Where instances listen.
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -88,7 +94,7 @@ impl Tables {
 
     /// Every living proxy uses a table later than `generation`, and so does the last one given out. Where none
     /// lives, one is about to start with the table that it found: what it does is known when it has a link.
-    fn is_past(&self, generation: u64) -> bool {
+    pub(super) fn is_past(&self, generation: u64) -> bool {
         (self.closing || !self.proxies.is_empty())
             && self.published.as_ref().is_some_and(|table| table.generation > generation)
             && self.proxies.values().all(|proxy| proxy.applied > generation)
@@ -185,6 +191,7 @@ impl Controller {
     }
 
     fn make_table(&self) -> RouteTable {
+        let now = self.now;
         let manifest = &self.base.manifest;
         let mut refused: Vec<(String, String)> = Vec::new();
         for (name, service) in &self.services {
@@ -199,7 +206,8 @@ impl Controller {
             services: self
                 .services
                 .iter()
-                .map(|(name, service)| (name.to_string(), traffic(service)))
+                .filter(|(_, service)| service.settings.mode == Mode::Proxied)
+                .map(|(name, service)| (name.to_string(), traffic(service, now)))
                 .collect(),
             refused,
         }
@@ -236,7 +244,7 @@ fn routes(base: &Base) -> Vec<Route> {
     base.wire.routes.iter().map(route).collect()
 }
 
-fn traffic(service: &Service) -> ServiceTraffic {
+fn traffic(service: &Service, now: Instant) -> ServiceTraffic {
     let mut groups: BTreeMap<&ReleaseId, Vec<Endpoint>> = BTreeMap::new();
     for (id, slot) in &service.slots {
         let Some(port) = slot.port else { continue };
@@ -251,9 +259,15 @@ fn traffic(service: &Service) -> ServiceTraffic {
         groups.entry(&id.release).or_default().push(endpoint);
     }
     let receiver = receiver(service, &groups);
+    let shares = shares(service, &groups);
+    let weight = |id: &ReleaseId| match &shares {
+        Some(shares) => shares.iter().find(|(release, _)| *release == id).map_or(0, |(_, weight)| *weight),
+        None if Some(id) == receiver => WEIGHT_ALL,
+        None => 0,
+    };
     let releases = groups.iter().map(|(id, endpoints)| ReleaseTraffic {
         release: id.to_string(),
-        weight: if Some(*id) == receiver { WEIGHT_ALL } else { 0 },
+        weight: weight(id),
         endpoints: endpoints.clone(),
     });
     let settings = &service.settings;
@@ -263,8 +277,65 @@ fn traffic(service: &Service) -> ServiceTraffic {
         connect_timeout_ms: millis(settings.upstream.connect_timeout),
         response_timeout_ms: millis(settings.upstream.response_timeout),
         idle_reuse_ms: millis(settings.upstream.idle_reuse),
-        hold: None,
+        hold: holds_requests(service, now).then_some(HOLD),
     }
+}
+
+/// Two releases that both serve share in proportion to what each has ready; `None` where one has it all.
+fn shares<'a>(
+    service: &'a Service,
+    groups: &BTreeMap<&ReleaseId, Vec<Endpoint>>,
+) -> Option<[(&'a ReleaseId, u16); 2]> {
+    let [from, to] = service.sharers()?;
+    let serving = |release: &ReleaseId| {
+        let serving = groups.get(release).into_iter().flatten();
+        serving.filter(|endpoint| endpoint.state == EndpointState::Serving).count()
+    };
+    // An instance that is only the last of its release counts for nothing beside one that is ready.
+    let counted = |release: &ReleaseId, other: &ReleaseId| {
+        let ready = usize::try_from(service.ready(release)).unwrap_or(usize::MAX);
+        if ready == 0 && service.ready(other) == 0 { serving(release) } else { ready.min(serving(release)) }
+    };
+    let (old, new) = (counted(from, to), counted(to, from));
+    if old + new == 0 {
+        return None;
+    }
+    let share = usize::from(WEIGHT_ALL) * new / (old + new);
+    let share = u16::try_from(share).unwrap_or(WEIGHT_ALL);
+    Some([(from, WEIGHT_ALL - share), (to, share)])
+}
+
+/// A service that cannot run twice is between two processes, and the next one is near.
+fn holds_requests(service: &Service, now: Instant) -> bool {
+    if service.rollout.as_ref().is_some_and(|running| running.machine.holds_requests()) {
+        return true;
+    }
+    if !service.is_exclusive() || service.desired.stopped || service.desired.removed {
+        return false;
+    }
+    if service.operating().is_some_and(super::operating::Operation::holds_requests) {
+        return true;
+    }
+    let mut slots = service.slots.values();
+    let (Some(slot), None) = (slots.next(), slots.next()) else { return false };
+    match slot.machine.routing() {
+        Routing::Candidate => true,
+        Routing::Absent => next_start(slot, now).is_some_and(|left| left <= HELD_BEFORE_START),
+        Routing::Ready | Routing::Unready(_) | Routing::Draining => false,
+    }
+}
+
+/// Until its next start, where it waits for that.
+fn next_start(slot: &Slot, now: Instant) -> Option<Duration> {
+    slot.machine.next_start().map(|at| now.until(at))
+}
+
+/// When the next start of a service that cannot run twice comes so near that requests may wait for it.
+pub(super) fn hold_due(service: &Service, now: Instant) -> Option<Instant> {
+    let at = service.slots.values().filter_map(|slot| slot.machine.next_start()).min();
+    let wait =
+        at.filter(|_| service.is_exclusive()).map(|at| now.until(at).saturating_sub(HELD_BEFORE_START));
+    wait.filter(|wait| !wait.is_zero()).map(|wait| now + wait)
 }
 
 /// Until a release is promoted its share goes to the former one while it has nothing that could answer.

@@ -24,6 +24,7 @@ pub(crate) fn compose<'a>(
                 (ProcessRole::Instance, Ok(instance), None) => {
                     inventory.running.push((instance, process.pid))
                 }
+                (ProcessRole::Instance, Err(_), _) if process.name.contains('~') => {} // a task, and no instance
                 (ProcessRole::Instance, Err(_), _) => {
                     tracing::warn!(name = process.name, "the vault has an instance that is none");
                 }
@@ -75,6 +76,7 @@ mod tests {
             process("proxy-0", ProcessRole::Proxy, 0, Some(ExitStatus::Signal(9))),
             process("agent-1", ProcessRole::Agent, 30, None),
             process("shop@1/0", ProcessRole::Instance, 40, None),
+            process("shop@1/0~reload-3", ProcessRole::Instance, 41, None),
             process("shop@1/1", ProcessRole::Instance, 0, Some(ExitStatus::Code(1))),
         ];
         let inventory = compose(items.iter(), None, 7);

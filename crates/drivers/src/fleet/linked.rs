@@ -1,16 +1,20 @@
 //! While a holder is there: its messages become events, the agent's requests become messages.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use agent::world::{Event, FleetRequest, Inventory, SpawnRequest};
 use host::Descriptor;
 use host::channel::AsyncChannel;
 use host::clock::MonotonicClock;
+use host::process_tree::Tree;
 use host::pump::{Pumped, pump_once};
 use model::id::InstanceId;
-use telemetry::collector::{Collector, Reply, Unreachable};
+use telemetry::collector::{Collector, Matched, Reply, Start, Unreachable};
+use telemetry::source::Source;
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 use wire::link::{ALIVE_INTERVAL_MS, ExitStatus, FromHolder, ToHolder};
@@ -19,7 +23,8 @@ use wire::sealed::Boot;
 use wire::vault::{ListenerUse, ProcessRole, VaultItem};
 
 use super::silence::{Remedy, Silence};
-use super::{Command, Fallback, LinkEnd, Task, inventory, spec};
+use super::{Command, Fallback, LinkEnd, Task, beside, inventory, notify, spec, until};
+use crate::usage;
 
 /// Between two looks at the holder's silence.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -41,6 +46,8 @@ impl Task {
         let mut silence = Silence::new(clock.now());
         let mut alive = tokio::time::interval(Duration::from_millis(ALIVE_INTERVAL_MS));
         let mut look = tokio::time::interval(LOOK_INTERVAL);
+        let mut sample = tokio::time::interval(usage::LOOK_INTERVAL);
+        sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
         alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -56,6 +63,8 @@ impl Task {
                 },
                 Some(command) = self.commands.recv() => self.obey(command).await?,
                 Ok(()) = self.overflowed.changed() => self.take_stock(None).await,
+                () = until(self.tasks.deadline()) => self.end_overdue(),
+                _ = sample.tick() => self.sample(),
                 _ = alive.tick() => self.link.0.send(&ToHolder::Alive)?,
                 _ = look.tick() => match silence.look(clock.now()) {
                     Some(Remedy::Wake) => self.signal_holder(host::process::CONT, "silent for long: SIGCONT"),
@@ -63,7 +72,25 @@ impl Task {
                     None => {}
                 },
             }
+            self.start_tasks().await;
         }
+    }
+
+    fn sample(&self) {
+        let trees = self.link.0.vault().values().filter_map(|(item, _)| match item {
+            VaultItem::Process(process)
+                if process.role == ProcessRole::Instance && process.ended.is_none() =>
+            {
+                Some(Tree {
+                    instance: process.name.clone(),
+                    pid: process.pid,
+                    start_ticks: process.start_ticks,
+                    cgroup: process.cgroup.as_ref().map(PathBuf::from),
+                })
+            }
+            _ => None,
+        });
+        tokio::task::spawn_local(self.usage.clone().look(trees.collect()));
     }
 
     fn signal_holder(&self, signal: i32, why: &str) {
@@ -95,9 +122,12 @@ impl Task {
             FromHolder::Withdraw { keys } => self.withdrawn(&keys),
             FromHolder::Inventory { boot, committed } => {
                 self.ground.handover = committed;
+                self.is_known = true;
+                self.take_stock_of_tasks().await;
                 let boot = descriptors.into_iter().next().filter(|_| boot);
                 self.take_stock(boot.as_ref()).await;
             }
+            FromHolder::Spawned { instance, .. } if instance.contains('~') => {} // a task: only its end counts
             FromHolder::Spawned { instance, pid } => {
                 if let Some(instance) = known(&instance) {
                     self.starting.started(&instance, pid);
@@ -105,16 +135,21 @@ impl Task {
                 }
             }
             FromHolder::SpawnFailed { instance, error } => {
-                if let Some(instance) = known(&instance) {
+                if self.tasks.runs(&instance) {
+                    self.task_failed(&instance, error).await;
+                } else if let Some(instance) = known(&instance) {
                     self.starting.forget(&instance);
                     self.tell(Event::SpawnFailed { instance, error }).await;
                 }
             }
-            FromHolder::Exited { instance, status } => {
-                if let Some(instance) = known(&instance) {
-                    self.exited(instance, status);
+            FromHolder::Exited { instance, status } => match instance.parse::<Source>() {
+                Ok(source) if source.task.is_some() => self.task_ended(source, status),
+                _ => {
+                    if let Some(instance) = known(&instance) {
+                        self.exited(instance, status);
+                    }
                 }
-            }
+            },
             FromHolder::MainPid { instance, pid } => {
                 if let Some(instance) = known(&instance) {
                     self.tell(Event::MainPid { instance, pid }).await;
@@ -143,7 +178,7 @@ impl Task {
             let Some((_, Some(descriptor))) = self.link.0.vault().get(&item.key()) else { continue };
             match item {
                 VaultItem::Notify { instance, .. } => {
-                    self.notify.start(instance, descriptor, self.starting.clone(), self.events.clone());
+                    self.notify.start(instance, descriptor, self.ears.clone());
                 }
                 VaultItem::Listener(listener) => match listener.used_by {
                     ListenerUse::AdminLocal => {
@@ -180,14 +215,18 @@ impl Task {
         let running = inventory.running.iter().map(|(instance, _)| instance);
         let known: Vec<InstanceId> =
             running.chain(inventory.ended.iter().map(|(instance, _)| instance)).cloned().collect();
-        if !std::mem::replace(&mut self.swept, true) {
+        let is_first = !std::mem::replace(&mut self.swept, true);
+        if is_first {
+            notify::sweep(&self.ears.notes, &known);
             let known = known.clone();
             if self.collected(|collector, done| collector.sweep(known, done)).await.is_none() {
                 tracing::error!("output of former instances is not collected: the collector does not answer");
             }
         }
+        let mut waits = Vec::new();
         for instance in known {
-            self.track(instance);
+            let matched = is_first.then(|| matched(&mut waits, &instance));
+            self.track(instance, matched);
         }
         for (instance, _) in &inventory.ended {
             self.starting.forget(instance);
@@ -198,10 +237,35 @@ impl Task {
         self.watch_candidates(&inventory);
         self.proxies.keep_only(&inventory.proxies).await;
         self.told += 1;
+        let running = inventory.running.clone();
         self.tell(Event::Inventory(inventory)).await;
+        if is_first {
+            self.tell_again(&running).await;
+        }
+        waits.into_iter().for_each(|(instance, line)| self.tell_match(instance, line));
         if let Some(sender) = self.boot.take() {
             let _ = sender.send(boot);
         }
+    }
+
+    /// What a former agent was told, and may not have handled.
+    async fn tell_again(&self, running: &[(InstanceId, u32)]) {
+        for (instance, pid) in running {
+            if let Some(said) = notify::noted(&self.ears.notes, instance, *pid) {
+                self.tell(Event::Notified { instance: instance.clone(), said }).await;
+            }
+        }
+    }
+
+    /// Tells the agent once the line has come that an instance is waited for.
+    fn tell_match(&self, instance: InstanceId, line: oneshot::Receiver<()>) {
+        let (starting, events) = (self.starting.clone(), self.events.clone());
+        tokio::task::spawn_local(async move {
+            if line.await.is_ok() {
+                starting.forget(&instance);
+                let _ = events.send(Event::LogMatched { instance }).await;
+            }
+        });
     }
 
     /// Those that run without being ready for traffic yet, as far as the last table says.
@@ -215,14 +279,15 @@ impl Task {
         }
     }
 
-    fn track(&self, instance: InstanceId) {
-        if self.collector.track(instance.clone()).is_err() {
-            tracing::error!(%instance, "its output is not collected: the collector does not answer");
+    pub(super) fn track(&self, source: impl Into<Source>, matched: Option<Matched>) {
+        let source = source.into();
+        if self.collector.track(source.clone(), matched).is_err() {
+            tracing::error!(%source, "its output is not collected: the collector does not answer");
         }
     }
 
     /// What the collector answers to an order, if it does in time.
-    fn collected<O>(&self, order: O) -> impl Future<Output = Option<Vec<String>>> + use<O>
+    pub(super) fn collected<O>(&self, order: O) -> impl Future<Output = Option<Vec<String>>> + use<O>
     where
         O: FnOnce(&Collector, Reply) -> Result<(), Unreachable>,
     {
@@ -266,7 +331,7 @@ impl Task {
     }
 
     /// Queues a message. A holder that does not read for so long is as good as gone: the silence will tell.
-    fn send(&mut self, message: &ToHolder) {
+    pub(super) fn send(&mut self, message: &ToHolder) {
         if let Err(error) = self.link.0.send(message) {
             tracing::error!(%error, "a request to the holder is lost");
         }
@@ -279,12 +344,19 @@ impl Task {
                 self.ground.environment = base;
                 return Ok(());
             }
-            Command::Request(seen, request) if seen == self.told => request,
-            Command::Request(_, FleetRequest::Stopped) => FleetRequest::Stopped, // nothing is asked after that
-            Command::Request(_, request) => {
-                tracing::debug!(?request, "dropped: an inventory is on its way to the agent");
+            Command::Keep(service, limits) => {
+                self.keep(service, limits);
                 return Ok(());
             }
+            Command::Request(seen, request) => match self.take_aside(request) {
+                None => return Ok(()),
+                Some(FleetRequest::Stopped) => FleetRequest::Stopped, // nothing is asked after that
+                Some(request) if seen == self.told => request,
+                Some(request) => {
+                    tracing::debug!(?request, "dropped: an inventory is on its way to the agent");
+                    return Ok(());
+                }
+            },
         };
         match request {
             FleetRequest::Bind { name, used_by, address, backlog, fall_back_to_any_port } => {
@@ -295,12 +367,12 @@ impl Task {
                 let bind = ToHolder::Bind { name, used_by, address, backlog };
                 if fall_back_to_any_port { self.bind_or_any(bind).await } else { self.send(&bind) }
             }
-            FleetRequest::Spawn(request) => self.spawn(&request).await,
+            FleetRequest::Spawn(request) => self.spawn(request).await,
             FleetRequest::Unbind { name } => self.send(&ToHolder::Unbind { name }),
             FleetRequest::MainPid { instance, pid } => {
                 self.send(&ToHolder::MainPid { instance: instance.to_string(), pid });
             }
-            FleetRequest::Check(_) | FleetRequest::Run(_) | FleetRequest::Cancel { .. } => {}
+            FleetRequest::Check(_) | FleetRequest::Run(_) | FleetRequest::Cancel { .. } => {} // taken aside
             FleetRequest::Signal { instance, signal } => {
                 let signal = spec::signal_number(signal);
                 self.send(&ToHolder::Signal { instance: instance.to_string(), signal });
@@ -311,6 +383,9 @@ impl Task {
             FleetRequest::Forget { instance } => self.forget(&instance).await,
             FleetRequest::Stopped => {
                 self.stopped = true;
+                for source in self.tasks.cancel_all() {
+                    self.send(&ToHolder::KillTree { instance: source.to_string() });
+                }
                 self.send(&ToHolder::Stopped);
             }
         }
@@ -337,32 +412,75 @@ impl Task {
         self.send(&bind);
     }
 
-    async fn spawn(&mut self, request: &SpawnRequest) {
+    async fn spawn(&mut self, request: Box<SpawnRequest>) {
         let instance = request.instance.clone();
-        // On any address: who listens on one of them would get in the way of a service that wants all.
-        if let Some(port) = request.port
-            && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_err()
-        {
-            return self.tell(Event::PortTaken { instance, port }).await;
+        if let Some(refused) = port_in_the_way(&request) {
+            return self.tell(refused).await;
         }
-        match spec::build(request, &self.ground) {
-            Ok(spec) => {
-                self.track(instance.clone());
-                self.starting.watch(instance, request.port);
-                self.send(&ToHolder::Spawn(Box::new(spec)));
-            }
-            Err(error) => self.tell(Event::SpawnFailed { instance, error }).await,
+        let start = |matched| Start {
+            source: instance.clone().into(),
+            limits: (&request.output).into(),
+            expression: request.ready_log.clone(),
+            matched,
+        };
+        let mut waits = Vec::new();
+        let waited = request.ready_log.is_some().then(|| matched(&mut waits, &instance));
+        let start = start(waited);
+        let (is_waited, port, ground) = (request.ready_log.is_some(), request.port, self.ground.clone());
+        let spec = match beside::off_thread(move || spec::build(&request, &ground)).await {
+            Ok(spec) => spec,
+            Err(error) => return self.tell(Event::SpawnFailed { instance, error }).await,
+        };
+        self.notify.stop(&spec.instance);
+        notify::forget(&self.ears.notes, &instance);
+        let begun = self.collected(|collector, done| collector.begin(start, done));
+        // A next agent would not know which line is waited for, were it not on disk before the process runs.
+        if is_waited && begun.await.is_none() {
+            tracing::error!(%instance, "its output is not collected: the collector does not answer");
         }
+        waits.into_iter().for_each(|(instance, line)| self.tell_match(instance, line));
+        self.starting.watch(instance, port);
+        self.send(&ToHolder::Spawn(Box::new(spec)));
     }
 
     /// The files go first: the slot's next process makes new ones under the same names.
     async fn forget(&mut self, instance: &InstanceId) {
         self.starting.forget(instance);
+        self.notify.stop(&instance.to_string());
+        notify::forget(&self.ears.notes, instance);
         if self.collected(|collector, done| collector.forget(instance.clone(), done)).await.is_none() {
             tracing::warn!(%instance, "its output files are not removed yet: the collector does not answer");
         }
         self.send(&ToHolder::Forget { instance: instance.to_string() });
     }
+}
+
+/// What the agent hears instead of a start, where somebody has the port already.
+fn port_in_the_way(request: &SpawnRequest) -> Option<Event> {
+    let (instance, port) = (request.instance.clone(), request.port?);
+    // On any address: who listens on one of them would get in the way of a service that wants all.
+    let error = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).err()?;
+    if !request.port_is_fixed {
+        return Some(Event::PortTaken { instance, port });
+    }
+    // A port that only we may not have is for the service to find out about.
+    (error.kind() == io::ErrorKind::AddrInUse).then(|| {
+        let who = host::sockets::who_listens_on(port).unwrap_or_else(|| "somebody".to_owned());
+        let error =
+            format!("its port {port} is taken: {who} listens there; stop that, or choose another `port`");
+        Event::SpawnFailed { instance, error }
+    })
+}
+
+type Waits = Vec<(InstanceId, oneshot::Receiver<()>)>;
+
+/// What the collector calls, with its other end noted in `waits`.
+fn matched(waits: &mut Waits, instance: &InstanceId) -> Matched {
+    let (sender, line) = oneshot::channel();
+    waits.push((instance.clone(), line));
+    Box::new(move || {
+        let _ = sender.send(()); // the agent is ending if nobody listens
+    })
 }
 
 fn endpoints(table: &RouteTable) -> BTreeMap<&str, (SocketAddr, EndpointState)> {

@@ -1,5 +1,6 @@
 //! From what the agent asks for to what the holder starts: an absolute program and a whole environment.
 //!
+//! Variables come from, each over the ones before: the base, the account, `environment_file`, what the agent says.
 //! A name without a slash is looked up in the instance's own PATH, one with a slash in its release, and never
 //! in whatever directory Handover was started in.
 
@@ -8,7 +9,10 @@ use std::path::{Path, PathBuf};
 
 use agent::world::SpawnRequest;
 use model::manifest::StopSignal;
+use telemetry::source::Source;
 use wire::exec::SpawnSpec;
+
+use super::environment_file;
 
 /// Names that every instance gets from the environment of `up`, where they are set there.
 const BASE_NAMES: [&str; 7] = ["PATH", "LANG", "TZ", "TMPDIR", "HOME", "USER", "LOGNAME"];
@@ -17,7 +21,12 @@ const BASE_PREFIX: &str = "LC_";
 /// Search path of an instance where `up` had none.
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// In a command or a value: the binary that Handover's own processes run from.
-const HANDOVER_VARIABLE: &str = "${HANDOVER}";
+const HANDOVER_VARIABLE: &str = "HANDOVER";
+/// Names that only we set: a file that was once made for another supervisor may have them.
+const OUR_NAMES: [&str; 6] =
+    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
+/// From the signal to the kill of a task, when the holder has to end everything alone.
+const TASK_GRACE_MS: u64 = 1_000;
 
 /// What every instance of this Handover has in common.
 #[derive(Debug, Clone, Default)]
@@ -40,31 +49,119 @@ pub(crate) fn base_environment(
     base.into_iter().collect()
 }
 
-/// What the holder is asked to start.
+/// What the holder is asked to start for an instance. Reads files and the list of users: not for the agent's thread.
 pub(crate) fn build(request: &SpawnRequest, ground: &Ground) -> Result<SpawnSpec, String> {
-    let expand = |text: &String| text.replace(HANDOVER_VARIABLE, &ground.handover);
+    let source = Source::from(request.instance.clone());
+    let mut spec = build_for(&source, request, ground)?;
+    spec.notify = request.notify;
+    spec.open_files = request.limits.open_files;
+    spec.memory_max = request.limits.memory;
+    Ok(spec)
+}
+
+/// The same for a task beside an instance: it tells nobody of itself, has no limits of its own, and no time to end.
+pub(crate) fn build_task(
+    source: &Source,
+    request: &SpawnRequest,
+    ground: &Ground,
+) -> Result<SpawnSpec, String> {
+    let mut spec = build_for(source, request, ground)?;
+    spec.stop_signal = host::process::TERM;
+    spec.grace_ms = TASK_GRACE_MS;
+    Ok(spec)
+}
+
+fn build_for(source: &Source, request: &SpawnRequest, ground: &Ground) -> Result<SpawnSpec, String> {
+    let mut known = match &request.environment_file {
+        Some(path) => environment_file::read(path)?,
+        None => BTreeMap::new(),
+    };
+    known.retain(|name, _| !OUR_NAMES.contains(&name.as_str()));
     let mut environment: BTreeMap<String, String> = ground.environment.iter().cloned().collect();
-    environment.extend(request.environment.iter().map(|(name, value)| (name.clone(), expand(value))));
-    let mut words = request.command.iter().map(expand);
+    if let Some(account) = &request.account {
+        let found = host::account::lookup(&account.user, account.group.as_deref())
+            .map_err(|error| error.to_string())?;
+        let home = text(&found.home)?;
+        let own = [("HOME", home), ("USER", found.name.clone()), ("LOGNAME", found.name)];
+        environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    }
+    environment.extend(known.clone());
+    known.insert(HANDOVER_VARIABLE.to_owned(), ground.handover.clone());
+    environment.extend(request.environment.iter().map(|(name, value)| (name.clone(), expand(value, &known))));
+    if let Some(longest) = request.watchdog {
+        environment.insert("WATCHDOG_USEC".to_owned(), longest.as_micros().to_string());
+    }
+    let mut words = request.command.iter().map(|word| expand(word, &known));
     let name = words.next().filter(|name| !name.is_empty()).ok_or("the command is empty")?;
     let path = environment.get("PATH").map_or("", String::as_str);
     let program = resolve(&name, &request.release_directory, path)?;
     Ok(SpawnSpec {
-        instance: request.instance.to_string(),
-        file_name: request.instance.file_name(),
+        instance: source.to_string(),
+        file_name: source.file_name(),
         program: text(&program)?,
         arguments: words.collect(),
         environment: environment.into_iter().collect(),
-        working_directory: text(&request.release_directory)?,
-        notify: request.notify,
+        working_directory: text(&working_directory(request)?)?,
         stop_signal: signal_number(request.stop.signal),
         grace_ms: wire::manifest::millis(request.stop.grace_period),
         user: request.account.as_ref().map(|account| account.user.clone()),
         group: request.account.as_ref().and_then(|account| account.group.clone()),
         umask: request.umask,
-        open_files: request.limits.open_files,
-        memory_max: request.limits.memory,
+        ..SpawnSpec::default()
     })
+}
+
+/// `${NAME}` where the name is known, once and from the left; what is not known stays as it is.
+fn expand(text: &str, known: &BTreeMap<String, String>) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let (before, from) = rest.split_at(start);
+        out.push_str(before);
+        let value = from.find('}').and_then(|end| Some((known.get(&from[2..end])?, end + 1)));
+        let used = match value {
+            Some((value, end)) => {
+                out.push_str(value);
+                end
+            }
+            None => {
+                out.push_str("${");
+                2
+            }
+        };
+        rest = &from[used..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// An absolute one as it is; a relative one inside the release, wherever links lead.
+fn working_directory(request: &SpawnRequest) -> Result<PathBuf, String> {
+    let release = &request.release_directory;
+    let Some(wanted) = &request.working_directory else { return Ok(release.clone()) };
+    let directory: PathBuf = release.join(wanted).components().collect();
+    let shown = directory.display();
+    let refused =
+        |why: &dyn std::fmt::Display| format!("the working directory {shown} cannot be used: {why}");
+    let real = directory.canonicalize().map_err(|error| match error.kind() {
+        // The service may see more than we do.
+        std::io::ErrorKind::PermissionDenied if wanted.is_absolute() => String::new(),
+        _ => refused(&error),
+    });
+    match real {
+        Err(error) if error.is_empty() => Ok(directory),
+        Err(error) => Err(error),
+        Ok(real) if !real.is_dir() => Err(refused(&"it is not a directory")),
+        Ok(_) if wanted.is_absolute() => Ok(directory),
+        Ok(real) => {
+            let release = release.canonicalize().map_err(|error| refused(&error))?;
+            if real.starts_with(&release) {
+                Ok(directory)
+            } else {
+                Err(refused(&"it leads out of the release; write an absolute path for one outside"))
+            }
+        }
+    }
 }
 
 fn text(path: &Path) -> Result<String, String> {
@@ -112,85 +209,4 @@ pub(crate) fn signal_number(signal: StopSignal) -> i32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use model::manifest::Stop;
-
-    use super::*;
-
-    fn request(command: &[&str], release: &Path) -> SpawnRequest {
-        SpawnRequest {
-            instance: "shop@1.4.1/0".parse().unwrap(),
-            release_directory: release.to_owned(),
-            command: command.iter().map(ToString::to_string).collect(),
-            environment: vec![("PORT".into(), "20000".into()), ("SELF".into(), "${HANDOVER}!".into())],
-            port: Some(20_000),
-            port_is_fixed: false,
-            watchdog: None,
-            ready_log: None,
-            environment_file: None,
-            working_directory: None,
-            account: None,
-            umask: None,
-            limits: model::manifest::Limits::default(),
-            output: model::manifest::Output::default(),
-            notify: false,
-            stop: Stop {
-                signal: StopSignal::Interrupt,
-                drain_timeout: Duration::ZERO,
-                grace_period: Duration::from_secs(3),
-            },
-        }
-    }
-
-    fn ground(path: &str) -> Ground {
-        Ground { environment: vec![("PATH".into(), path.into())], handover: "/state/bin/x/handover".into() }
-    }
-
-    #[test]
-    fn programs_become_absolute_and_never_come_from_the_working_directory() {
-        let release = tempfile::tempdir().unwrap();
-        std::fs::write(release.path().join("notes"), "").unwrap();
-        let program = |command: &str| build(&request(&[command], release.path()), &ground("relative:/bin"));
-        assert_eq!(program("sh").unwrap().program, "/bin/sh");
-        assert_eq!(program("/bin/sh").unwrap().program, "/bin/sh");
-        assert!(program("no-such-program").unwrap_err().contains("write `./no-such-program`"));
-        assert!(program("./missing").unwrap_err().contains("missing cannot be run"));
-        assert!(program("./notes").unwrap_err().contains("chmod +x"));
-        assert!(program("").is_err());
-    }
-
-    #[test]
-    fn our_own_binary_can_be_named_in_commands_and_values() {
-        let release = tempfile::tempdir().unwrap();
-        let ground = Ground { handover: "/bin/sh".into(), ..ground("/bin") };
-        let spec = build(&request(&["${HANDOVER}", "sample"], release.path()), &ground).unwrap();
-        assert_eq!((spec.program.as_str(), spec.arguments[0].as_str()), ("/bin/sh", "sample"));
-        assert!(spec.environment.contains(&("SELF".into(), "/bin/sh!".into())));
-        assert_eq!((spec.stop_signal, spec.grace_ms), (host::process::INT, 3_000));
-    }
-
-    #[test]
-    fn what_a_request_prints_in_a_log_has_no_arguments_and_no_values() {
-        let mut request = request(&["./shop", "--key", "s3cret"], Path::new("/r"));
-        request.environment.push(("TOKEN".into(), "s3cret".into()));
-        let shown = format!("{request:?}");
-        assert!(shown.contains("TOKEN"), "{shown}");
-        assert!(!shown.contains("s3cret"), "{shown}");
-    }
-
-    #[test]
-    fn instances_get_the_base_variables_and_nothing_else_of_ours() {
-        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let own = [
-            pair("HOME", "/root"),
-            pair("NOTIFY_SOCKET", "/x"),
-            pair("LC_ALL", "C"),
-            pair("LISTEN_FDS", "1"),
-        ];
-        let recorded = [pair("HOME", "/home/ada"), pair("SECRET", "1")];
-        let base = base_environment(&recorded, own.into_iter());
-        assert_eq!(base, [pair("HOME", "/home/ada"), pair("LC_ALL", "C"), pair("PATH", PATH_DEFAULT)]);
-    }
-}
+mod tests;

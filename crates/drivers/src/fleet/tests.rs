@@ -1,4 +1,6 @@
-use agent::world::{Inventory, SpawnRequest};
+use agent::world::{
+    CheckBy, CheckPurpose, CheckRequest, Inventory, Notified, SpawnRequest, TaskId, TaskRequest,
+};
 use model::manifest::{Stop, StopSignal};
 use telemetry::console::Console;
 use telemetry::rotate::Limits;
@@ -86,7 +88,16 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::in_folder(tempfile::tempdir().unwrap()).await
+    }
+
+    /// The next agent in the same directories.
+    async fn restarted(self) -> Self {
+        self.started.task.abort();
+        Self::in_folder(self.folder).await
+    }
+
+    async fn in_folder(folder: tempfile::TempDir) -> Self {
         let layout = Layout::new(folder.path().join("s"), folder.path().join("r"));
         layout.create().unwrap();
         let (ours, theirs) = Channel::pair().unwrap();
@@ -128,8 +139,29 @@ impl Scene {
         scene
     }
 
+    async fn know(&mut self, items: Vec<VaultItem>) {
+        self.holder.say(&FromHolder::Deposit { items }, vec![]);
+        self.holder.say(&FromHolder::Inventory { boot: false, committed: "/x".into() }, vec![]);
+    }
+
+    async fn spawned(&mut self) -> String {
+        match self.holder.hear().await.0 {
+            ToHolder::Spawn(spec) => spec.instance,
+            other => panic!("no spawn: {other:?}"),
+        }
+    }
+
+    fn task(&self, task: u64, timeout: Duration) -> Box<TaskRequest> {
+        let spawn = self.spawn_request(0);
+        Box::new(TaskRequest { task: TaskId(task), purpose: "before-start", spawn, timeout })
+    }
+
     fn request(&self, port: u16) -> FleetRequest {
-        FleetRequest::Spawn(Box::new(SpawnRequest {
+        FleetRequest::Spawn(Box::new(self.spawn_request(port)))
+    }
+
+    fn spawn_request(&self, port: u16) -> SpawnRequest {
+        SpawnRequest {
             instance: "shop@1/0".parse().unwrap(),
             release_directory: self.folder.path().to_owned(),
             command: vec!["/bin/sh".into(), "-c".into(), "true".into()],
@@ -144,13 +176,13 @@ impl Scene {
             account: None,
             umask: None,
             limits: model::manifest::Limits::default(),
-            output: model::manifest::Output::default(),
+            output: Output::default(),
             stop: Stop {
                 signal: StopSignal::Graceful,
                 drain_timeout: Duration::ZERO,
                 grace_period: Duration::from_secs(1),
             },
-        }))
+        }
     }
 }
 
@@ -315,22 +347,21 @@ fn a_taken_default_address_falls_back_to_any_port_once() {
 }
 
 #[test]
-fn ready_on_a_notify_socket_is_heard() {
+fn what_is_said_on_a_notify_socket_is_heard() {
     run(async {
         let mut scene = Scene::linked().await;
         let path = scene.layout.notify_socket("shop@1.0");
         let socket = host::notify::bind(&path, None).unwrap();
         let item = VaultItem::Notify { instance: "shop@1/0".into(), path: path.display().to_string() };
-        host::notify::send(&path, "STATUS=warming").unwrap();
-        host::notify::send(&path, "READY=1").unwrap();
+        for datagram in ["STATUS=warming", "X_OWN=1", "READY=1"] {
+            host::notify::send(&path, datagram).unwrap();
+        }
         scene.holder.say(&FromHolder::Deposit { items: vec![item] }, vec![socket]);
-        assert_eq!(
-            scene.event().await,
-            Event::Notified {
-                instance: "shop@1/0".parse().unwrap(),
-                said: agent::world::Notified { ready: true, ..Default::default() },
-            }
-        );
+        let status = Notified { status: Some("warming".into()), ..Notified::default() };
+        for said in [status, Notified { ready: true, ..Notified::default() }] {
+            let instance = "shop@1/0".parse().unwrap();
+            assert_eq!(scene.event().await, Event::Notified { instance, said });
+        }
     });
 }
 
@@ -360,5 +391,198 @@ fn an_orphan_hands_its_vault_to_the_next_holder_and_goes_on() {
         scene.holder = FakeHolder { channel: AsyncChannel::new(closed).unwrap(), session: Session::new() };
         (&mut scene.started.task).await.unwrap().unwrap();
         assert!(!socket.exists(), "nobody is to be rescued here any more");
+    });
+}
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn exited(instance: &str, status: ExitStatus) -> FromHolder {
+    FromHolder::Exited { instance: instance.into(), status }
+}
+
+#[test]
+fn a_command_beside_an_instance_ends_with_what_it_last_said() {
+    run(async {
+        let mut scene = Scene::linked().await;
+        let request = scene.task(7, LONG);
+        scene.started.holder.request(FleetRequest::Run(request));
+        let name = scene.spawned().await;
+        assert_eq!(name, "shop@1/0~before-start-1");
+        std::fs::write(scene.layout.output("shop@1.0~before-start-1").1, "one\nno such table\n").unwrap();
+        scene.holder.say(&exited(&name, ExitStatus::Code(3)), vec![]);
+        assert_eq!(scene.holder.hear().await.0, ToHolder::Forget { instance: name.clone() });
+        let result = Err("exited with code 3: its last line was \"no such table\"".to_owned());
+        assert_eq!(scene.event().await, Event::TaskEnded { task: TaskId(7), result });
+        let log = std::fs::read_to_string(scene.layout.logs().join("shop.log")).unwrap();
+        assert!(log.contains("shop@1/0~before-start-1 err | no such table\n"), "{log}");
+        assert!(!scene.layout.output("shop@1.0~before-start-1").1.exists());
+        let request = scene.task(8, LONG);
+        scene.started.holder.request(FleetRequest::Run(request));
+        let name = scene.spawned().await;
+        scene.holder.say(&exited(&name, ExitStatus::Code(0)), vec![]);
+        assert_eq!(scene.event().await, Event::TaskEnded { task: TaskId(8), result: Ok(()) });
+    });
+}
+
+#[test]
+fn one_that_hangs_is_killed_at_its_time_limit_and_one_that_nobody_wants_at_once() {
+    run(async {
+        let mut scene = Scene::linked().await;
+        let request = scene.task(1, Duration::from_millis(50));
+        scene.started.holder.request(FleetRequest::Run(request));
+        let name = scene.spawned().await;
+        assert_eq!(scene.holder.hear().await.0, ToHolder::KillTree { instance: name.clone() });
+        let result = Err("did not end within 50ms and was killed".to_owned());
+        assert_eq!(scene.event().await, Event::TaskEnded { task: TaskId(1), result });
+        scene.holder.say(&exited(&name, ExitStatus::Signal(9)), vec![]);
+        assert_eq!(scene.holder.hear().await.0, ToHolder::Forget { instance: name });
+        let request = scene.task(2, LONG);
+        scene.started.holder.request(FleetRequest::Run(request));
+        let name = scene.spawned().await;
+        scene.started.holder.request(FleetRequest::Cancel { task: TaskId(2) });
+        assert_eq!(scene.holder.hear().await.0, ToHolder::KillTree { instance: name.clone() });
+        scene.holder.say(&exited(&name, ExitStatus::Signal(9)), vec![]);
+        assert_eq!(scene.holder.hear().await.0, ToHolder::Forget { instance: name });
+    });
+}
+
+#[test]
+fn commands_of_a_former_agent_are_killed_and_their_names_not_used_again() {
+    run(async {
+        let mut scene = Scene::new().await;
+        let code = Some(ExitStatus::Code(0));
+        let items =
+            vec![instance_item("shop@1/0~reload-4", 17, None), instance_item("shop@1/0~reload-5", 0, code)];
+        scene.know(items).await;
+        let heard = [scene.holder.hear().await.0, scene.holder.hear().await.0];
+        assert_eq!(
+            heard,
+            [
+                ToHolder::KillTree { instance: "shop@1/0~reload-4".into() },
+                ToHolder::Forget { instance: "shop@1/0~reload-5".into() }
+            ]
+        );
+        let Event::Inventory(inventory) = scene.event().await else { panic!("no inventory") };
+        assert_eq!((inventory.running.len(), inventory.ended.len()), (0, 0));
+        scene.holder.say(&exited("shop@1/0~reload-4", ExitStatus::Signal(9)), vec![]);
+        let forget = ToHolder::Forget { instance: "shop@1/0~reload-4".into() };
+        assert_eq!(scene.holder.hear().await.0, forget);
+        let request = scene.task(4, LONG);
+        scene.started.holder.request(FleetRequest::Run(request));
+        assert_eq!(scene.spawned().await, "shop@1/0~before-start-6");
+    });
+}
+
+#[test]
+fn a_command_that_no_holder_can_start_waits_for_one_and_is_answered_in_time_all_the_same() {
+    run(async {
+        let mut scene = Scene::new().await;
+        for (task, timeout) in [(1, Duration::from_millis(50)), (2, LONG)] {
+            let request = scene.task(task, timeout);
+            scene.started.holder.request(FleetRequest::Run(request));
+        }
+        let result = Err("it could not be started within 50ms".to_owned());
+        assert_eq!(scene.event().await, Event::TaskEnded { task: TaskId(1), result });
+        scene.know(Vec::new()).await;
+        assert_eq!(scene.spawned().await, "shop@1/0~before-start-1");
+        scene.holder.say(
+            &FromHolder::SpawnFailed { instance: "shop@1/0~before-start-1".into(), error: "no".into() },
+            vec![],
+        );
+        assert!(matches!(scene.event().await, Event::Inventory(_)));
+        assert_eq!(scene.event().await, Event::TaskEnded { task: TaskId(2), result: Err("no".into()) });
+    });
+}
+
+#[test]
+fn a_check_by_command_is_answered_as_a_check() {
+    run(async {
+        let mut scene = Scene::linked().await;
+        let by = CheckBy::Command(scene.task(3, LONG));
+        let instance = || "shop@1/0".parse().unwrap();
+        let purpose = CheckPurpose::Liveness;
+        let check = CheckRequest { instance: instance(), purpose, by, timeout: LONG };
+        scene.started.holder.request(FleetRequest::Check(Box::new(check)));
+        let name = scene.spawned().await;
+        scene.holder.say(&exited(&name, ExitStatus::Code(0)), vec![]);
+        assert_eq!(scene.event().await, Event::Checked { instance: instance(), purpose, result: Ok(()) });
+        let by = CheckBy::Tcp { address: "127.0.0.1:1".parse().unwrap() };
+        let check = CheckRequest { instance: instance(), purpose, by, timeout: LONG };
+        scene.started.holder.request(FleetRequest::Check(Box::new(check)));
+        let result = Err("nobody listens on 127.0.0.1:1".to_owned());
+        let answer = loop {
+            let event = scene.event().await;
+            if matches!(event, Event::Checked { .. }) {
+                break event;
+            }
+        };
+        assert_eq!(answer, Event::Checked { instance: instance(), purpose, result });
+    });
+}
+
+#[test]
+fn what_a_former_agent_was_told_is_told_again_after_the_first_inventory() {
+    run(async {
+        let mut scene = Scene::linked().await;
+        let path = scene.layout.notify_socket("shop@1.0");
+        let socket = host::notify::bind(&path, None).unwrap();
+        let item = VaultItem::Notify { instance: "shop@1/0".into(), path: path.display().to_string() };
+        scene.holder.say(&FromHolder::Deposit { items: vec![item.clone()] }, vec![socket.clone()]);
+        host::notify::send(&path, "READY=1\nSTATUS=up").unwrap();
+        let said = Notified { ready: true, status: Some("up".into()), ..Notified::default() };
+        let ready = Event::Notified { instance: "shop@1/0".parse().unwrap(), said };
+        assert_eq!(scene.event().await, ready);
+        let mut scene = scene.restarted().await;
+        scene.holder.say(&FromHolder::Deposit { items: vec![item] }, vec![socket]);
+        scene.holder.settle().await;
+        scene.know(vec![instance_item("shop@1/0", 17, None)]).await;
+        assert!(matches!(scene.event().await, Event::Inventory(_)));
+        assert_eq!(scene.event().await, ready);
+        // The slot's next process has said nothing.
+        let request = scene.request(0);
+        scene.started.holder.request(request);
+        assert!(matches!(scene.holder.hear().await.0, ToHolder::Spawn(_)));
+        assert_eq!(
+            notify::noted(&scene.layout.run_dir.join("output"), &"shop@1/0".parse().unwrap(), 1),
+            None
+        );
+    });
+}
+
+#[test]
+fn a_line_that_is_waited_for_is_found_also_by_the_next_agent() {
+    run(async {
+        let mut scene = Scene::linked().await;
+        let mut request = scene.spawn_request(0);
+        request.ready_log = Some("^listening on [0-9]+$".into());
+        scene.started.holder.request(FleetRequest::Spawn(Box::new(request)));
+        scene.spawned().await;
+        let mut scene = scene.restarted().await;
+        let out = scene.layout.output("shop@1.0").0;
+        std::fs::write(&out, "not listening on 5\nlistening on 5").unwrap();
+        scene.know(vec![instance_item("shop@1/0", 17, None)]).await;
+        assert!(matches!(scene.event().await, Event::Inventory(_)));
+        std::fs::write(&out, "not listening on 5\nlistening on 5\n").unwrap();
+        let matched = Event::LogMatched { instance: "shop@1/0".parse().unwrap() };
+        assert_eq!(scene.event().await, matched);
+        // And the one after hears of it again: nobody knows what became of the word.
+        let mut scene = scene.restarted().await;
+        scene.know(vec![instance_item("shop@1/0", 17, None)]).await;
+        assert!(matches!(scene.event().await, Event::Inventory(_)));
+        assert_eq!(scene.event().await, matched);
+    });
+}
+
+#[test]
+fn who_has_a_fixed_port_is_named() {
+    run(async {
+        let mut scene = Scene::linked().await;
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut request = scene.spawn_request(taken.local_addr().unwrap().port());
+        request.port_is_fixed = true;
+        scene.started.holder.request(FleetRequest::Spawn(Box::new(request)));
+        let Event::SpawnFailed { error, .. } = scene.event().await else { panic!("it was started") };
+        let own = format!("pid {}", std::process::id());
+        assert!(error.contains("is taken: ") && error.contains(&own), "{error}");
     });
 }

@@ -1,5 +1,7 @@
-//! History and events: the newest ten thousand entries in one database file.
+//! History and events: the newest ten thousand entries in one database file, and the newest thousand decisions of
+//! people (rollouts, operations, manifests), which a service that crashes all day does not push out.
 //!
+//! Entries are numbered as they come, from 1 on; a number is never used again while the file is whole.
 //! A thread of its own writes them, because a commit waits for the disk and the agent must not. Nothing
 //! depends on it: where it fails, entries are lost, and that is said. A file that turns out damaged is put
 //! aside under a dated name and a new one begun.
@@ -10,13 +12,23 @@ use std::time::{Duration, Instant};
 
 use agent::world::HistoryEntry;
 use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
+    AccessGuard, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable,
+    ReadableTableMetadata, StorageError, TableDefinition,
 };
+use tokio::sync::watch;
 use wire::history::{self, Entry};
 
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
+/// Entries about decisions once more, under the same number.
+const DECISIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("decisions");
 /// Entries kept.
 pub const ENTRIES_MAX: u64 = 10_000;
+/// Decisions kept.
+pub const DECISIONS_MAX: u64 = 1_000;
+/// Entries in one answer.
+pub const PAGE_MAX: usize = 1_000;
+/// Subjects of entries that are decisions.
+const DECIDED: [&str; 3] = ["rollout", "operation", "manifest"];
 /// Entries that wait for the disk; more are lost, and counted.
 const QUEUE_MAX: usize = 1024;
 /// Entries in one commit.
@@ -30,23 +42,75 @@ const OPEN_RETRY_DELAY: Duration = Duration::from_millis(50);
 /// After it could not be opened, before the next entry tries again.
 const REOPEN_DELAY: Duration = Duration::from_secs(10);
 
-type Reply = Box<dyn FnOnce(Vec<Entry>) + Send>;
+/// An entry under its number.
+pub type Numbered = (u64, Entry);
+/// Called with entries, oldest first.
+pub type Reply = Box<dyn FnOnce(Vec<Numbered>) + Send>;
+
+/// Which entries are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct HistoryQuery {
+    /// About that service only.
+    pub service: Option<String>,
+    /// About `rollout`, `instance`, … only.
+    pub subject: Option<String>,
+    /// The oldest ones after that number, as for who follows. A number that was never given, from before the file
+    /// was lost, counts as 0.
+    pub after_sequence: Option<u64>,
+    /// Without `after_sequence` the newest ones; those before that number.
+    pub before: Option<u64>,
+    /// How many; at most `PAGE_MAX`.
+    pub limit: usize,
+}
+
+impl HistoryQuery {
+    fn wants(&self, entry: &Entry) -> bool {
+        self.service.as_ref().is_none_or(|service| entry.service.as_ref() == Some(service))
+            && self.subject.as_ref().is_none_or(|subject| entry.subject == *subject)
+    }
+}
 
 enum Order {
     Append(Box<Entry>),
-    Newest(usize, Reply),
+    Page(HistoryQuery, Reply),
+    Rollout(u64, Reply),
 }
 
-/// Gives entries to the thread; when it is dropped, the thread writes what waits and ends.
+/// Gives entries to the thread; when it and its readers are dropped, the thread writes what waits and ends.
 #[derive(Debug)]
 pub struct History {
-    orders: SyncSender<Order>,
+    reader: HistoryReader,
     lost: u64,
+}
+
+/// Asks the thread. Clones ask the same one.
+#[derive(Debug, Clone)]
+pub struct HistoryReader {
+    orders: SyncSender<Order>,
+    newest: watch::Receiver<u64>,
 }
 
 impl std::fmt::Debug for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Order")
+    }
+}
+
+impl HistoryReader {
+    /// Asks for entries, once what was appended before is in. Damaged ones are left out. Where the thread is far
+    /// behind, `reply` is dropped uncalled.
+    pub fn page(&self, query: HistoryQuery, reply: Reply) {
+        let _ = self.orders.try_send(Order::Page(query, reply));
+    }
+
+    /// Asks for the entry with the final record of a rollout, if it is kept: one or none.
+    pub fn rollout(&self, id: u64, reply: Reply) {
+        let _ = self.orders.try_send(Order::Rollout(id, reply));
+    }
+
+    /// The number of the newest entry, as it changes; 0 while there is none.
+    pub fn newest(&self) -> watch::Receiver<u64> {
+        self.newest.clone()
     }
 }
 
@@ -57,10 +121,16 @@ impl History {
     /// When the thread cannot be started.
     pub fn start(path: PathBuf) -> std::io::Result<Self> {
         let (orders, queue) = sync_channel(QUEUE_MAX);
+        let (told, newest) = watch::channel(0);
         std::thread::Builder::new().name("history".into()).spawn(move || {
-            Writer { path, database: None, open_again_at: Instant::now() }.run(&queue);
+            Writer { path, database: None, open_again_at: Instant::now(), told }.run(&queue);
         })?;
-        Ok(Self { orders, lost: 0 })
+        Ok(Self { reader: HistoryReader { orders, newest }, lost: 0 })
+    }
+
+    /// For who asks.
+    pub fn reader(&self) -> HistoryReader {
+        self.reader.clone()
     }
 
     /// Adds an entry, soon.
@@ -74,17 +144,12 @@ impl History {
             actor: entry.actor.clone(),
             rollout: entry.rollout.as_deref().cloned(),
         });
-        if self.orders.try_send(Order::Append(entry)).is_err() {
+        if self.reader.orders.try_send(Order::Append(entry)).is_err() {
             self.lost += 1;
             if self.lost.is_power_of_two() {
                 tracing::warn!(lost = self.lost, "history cannot keep up: entries are lost");
             }
         }
-    }
-
-    /// Asks for the newest entries, newest last, once what was appended before is in. Damaged ones are left out.
-    pub fn newest(&self, most: usize, reply: Reply) {
-        let _ = self.orders.try_send(Order::Newest(most, reply));
     }
 }
 
@@ -92,6 +157,7 @@ struct Writer {
     path: PathBuf,
     database: Option<Database>,
     open_again_at: Instant,
+    told: watch::Sender<u64>,
 }
 
 impl Writer {
@@ -107,8 +173,10 @@ impl Writer {
             if !batch.is_empty() {
                 self.append(&batch);
             }
-            if let Some(Order::Newest(most, reply)) = order {
-                reply(self.newest(most));
+            match order {
+                Some(Order::Page(query, reply)) => reply(self.ask(|database| page(database, &query))),
+                Some(Order::Rollout(id, reply)) => reply(self.ask(|database| rollout(database, id))),
+                Some(Order::Append(_)) | None => {}
             }
         }
     }
@@ -119,6 +187,7 @@ impl Writer {
         loop {
             match guarded(|| create(&self.path)) {
                 Ok(database) => {
+                    self.tell(guarded(|| newest(&database)).unwrap_or(0));
                     self.database = Some(database);
                     return;
                 }
@@ -155,26 +224,28 @@ impl Writer {
             tracing::warn!(entries = batch.len(), "history is not there: entries are lost");
             return;
         };
-        if let Err(failure) = guarded(|| insert(database, batch)) {
-            // After an error the database takes nothing more. Whether it is damaged shows when it is opened again.
-            tracing::error!(
-                %failure,
-                entries = batch.len(),
-                "history could not be written: entries are lost"
-            );
-            self.database = None;
+        match guarded(|| insert(database, batch)) {
+            Ok(newest) => self.tell(newest),
+            Err(failure) => self.fail(&failure, batch.len()),
         }
     }
 
-    fn newest(&self, most: usize) -> Vec<Entry> {
+    fn tell(&self, newest: u64) {
+        self.told.send_if_modified(|told| std::mem::replace(told, newest) != newest);
+    }
+
+    fn fail(&mut self, failure: &Failure, entries: usize) {
+        // After an error the database takes nothing more. Whether it is damaged shows when it is opened again.
+        tracing::error!(%failure, entries, "history could not be written: entries are lost");
+        self.database = None;
+    }
+
+    fn ask(&self, work: impl FnOnce(&Database) -> Result<Vec<Numbered>, Failure>) -> Vec<Numbered> {
         let Some(database) = &self.database else { return Vec::new() };
-        match guarded(|| read(database, most)) {
-            Ok(entries) => entries,
-            Err(failure) => {
-                tracing::error!(%failure, "history could not be read");
-                Vec::new()
-            }
-        }
+        guarded(|| work(database)).unwrap_or_else(|failure| {
+            tracing::error!(%failure, "history could not be read");
+            Vec::new()
+        })
     }
 }
 
@@ -219,40 +290,103 @@ fn create(path: &Path) -> Result<Database, Failure> {
     Ok(database?)
 }
 
-fn insert(database: &Database, batch: &[Entry]) -> Result<(), Failure> {
+/// Writes them, and says the number of the last.
+fn insert(database: &Database, batch: &[Entry]) -> Result<u64, Failure> {
     let mut transaction = database.begin_write()?;
     transaction.set_quick_repair(true);
-    {
+    let newest = {
         let mut table = transaction.open_table(ENTRIES)?;
-        let next = table.last()?.map_or(0, |(key, _)| key.value() + 1);
-        for (key, entry) in (next..).zip(batch) {
+        let mut decisions = transaction.open_table(DECISIONS)?;
+        let mut newest = table.last()?.map_or(0, |(key, _)| key.value());
+        for entry in batch {
+            newest += 1;
             let bytes = history::encode(entry).map_err(|error| Failure::Damaged(error.to_string()))?;
-            table.insert(key, bytes.as_slice())?;
+            table.insert(newest, bytes.as_slice())?;
+            if entry.rollout.is_some() || DECIDED.contains(&entry.subject.as_str()) {
+                decisions.insert(newest, bytes.as_slice())?;
+            }
         }
         while table.len()? > ENTRIES_MAX {
             table.pop_first()?;
         }
-    }
-    Ok(transaction.commit()?)
+        while decisions.len()? > DECISIONS_MAX {
+            decisions.pop_first()?;
+        }
+        newest
+    };
+    transaction.commit()?;
+    Ok(newest)
 }
 
-fn read(database: &Database, most: usize) -> Result<Vec<Entry>, Failure> {
-    let table = match database.begin_read()?.open_table(ENTRIES) {
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-        table => table?,
-    };
+type Table = ReadOnlyTable<u64, &'static [u8]>;
+
+/// `None` while nothing was ever written.
+fn table(
+    database: &Database,
+    table: TableDefinition<'static, u64, &'static [u8]>,
+) -> Result<Option<Table>, Failure> {
+    match database.begin_read()?.open_table(table) {
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        table => Ok(Some(table?)),
+    }
+}
+
+fn newest(database: &Database) -> Result<u64, Failure> {
+    let Some(table) = table(database, ENTRIES)? else { return Ok(0) };
+    Ok(table.last()?.map_or(0, |(key, _)| key.value()))
+}
+
+fn page(database: &Database, query: &HistoryQuery) -> Result<Vec<Numbered>, Failure> {
+    let is_decision = query.subject.as_deref().is_some_and(|subject| DECIDED.contains(&subject));
+    let kept = if is_decision { DECISIONS } else { ENTRIES };
+    let Some(table) = table(database, kept)? else { return Ok(Vec::new()) };
+    let most = query.limit.min(PAGE_MAX);
+    if let Some(after) = query.after_sequence {
+        let after = if after > newest(database)? { 0 } else { after };
+        return collect(table.range(after + 1..)?, query, most);
+    }
+    let before = query.before.unwrap_or(u64::MAX);
+    let mut entries = collect(table.range(..before)?.rev(), query, most)?;
+    entries.reverse();
+    Ok(entries)
+}
+
+fn rollout(database: &Database, id: u64) -> Result<Vec<Numbered>, Failure> {
+    let Some(table) = table(database, DECISIONS)? else { return Ok(Vec::new()) };
+    for row in table.iter()?.rev() {
+        let (key, value) = row?;
+        if let Ok(entry) = history::decode(value.value())
+            && entry.rollout.as_ref().is_some_and(|rollout| rollout.id == id)
+        {
+            return Ok(vec![(key.value(), entry)]);
+        }
+    }
+    Ok(Vec::new())
+}
+
+type Row = Result<(AccessGuard<'static, u64>, AccessGuard<'static, &'static [u8]>), StorageError>;
+
+fn collect(
+    rows: impl Iterator<Item = Row>,
+    query: &HistoryQuery,
+    most: usize,
+) -> Result<Vec<Numbered>, Failure> {
     let mut entries = Vec::new();
     let mut damaged = 0_u32;
-    for row in table.iter()?.rev().take(most) {
-        match history::decode(row?.1.value()) {
-            Ok(entry) => entries.push(entry),
+    for row in rows {
+        if entries.len() == most {
+            break;
+        }
+        let (key, value) = row?;
+        match history::decode(value.value()) {
+            Ok(entry) if query.wants(&entry) => entries.push((key.value(), entry)),
+            Ok(_) => {}
             Err(_) => damaged += 1,
         }
     }
     if damaged > 0 {
         tracing::warn!(damaged, "history entries are damaged and left out");
     }
-    entries.reverse();
     Ok(entries)
 }
 

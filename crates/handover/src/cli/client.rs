@@ -9,6 +9,8 @@
 
 mod follow;
 mod locate;
+mod operation;
+mod story;
 mod transport;
 
 use std::future::Future;
@@ -26,6 +28,7 @@ use crate::exit_code::Code;
 pub(crate) use follow::{Ending, Screen, Until, follow};
 pub(crate) use locate::Client;
 use locate::Place;
+pub(crate) use operation::follow_operation;
 use transport::Broken;
 
 /// How long an agent that does not answer is asked again.
@@ -50,6 +53,14 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
         Failure::new(Code::Failed, format_args!("this process could not set itself up: {error}"))
     })?;
     runtime.block_on(work)
+}
+
+/// Ctrl-C or SIGTERM. For a command with one thread.
+pub(crate) async fn interrupted() {
+    if host::signals::terminate().await.is_err() {
+        // A system that cannot tell of a signal ends this process by it.
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Who asks, for the history: the user's name, without characters that could forge lines of a log.

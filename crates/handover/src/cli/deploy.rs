@@ -22,13 +22,21 @@ use crate::exit_code::Code;
 
 /// Arguments of `deploy`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The rollout goes on by itself: Ctrl-C, a closed terminal or a killed command leave it running.
+
+Examples:
+  handover plan web --release dist/web-1.5.0                       what it would do
+  handover deploy web --release dist/web-1.5.0                     do it, and follow
+  handover deploy web --release web.tar.gz --version 1.5.0         from an archive
+  handover rollback web                                            and back")]
 pub(crate) struct Args {
     /// The service
     pub(crate) service: String,
-    /// Directory with the new release
+    /// The new release: a directory, an archive (.tar.gz, .tar.zst, .zip) or an executable
     #[arg(long, value_name = "PATH")]
     pub(crate) release: PathBuf,
-    /// Its version; without it the directory's name
+    /// Its version; without it the release's name and the beginning of its content's hash
     #[arg(long, value_name = "VERSION")]
     pub(crate) version: Option<Version>,
     /// Return as soon as the rollout is accepted
@@ -59,9 +67,11 @@ async fn deploy(client: &Client, args: Args, mut screen: Screen) -> Result<ExitC
     let source = absolute(&args.release)?;
     let before = client.status().await?;
     known(&before, &args.service, client)?;
+    // Made here and not by the agent: the content of a large release takes its time.
+    let version = args.version.clone().map_or_else(|| version_of(&args.release), Ok)?;
     let body = DeployBody {
         source,
-        version: args.version.as_ref().map(ToString::to_string),
+        version: Some(version.to_string()),
         replace: args.replace,
         force: args.force,
         actor: Some(client::actor()),
@@ -87,28 +97,31 @@ async fn deploy(client: &Client, args: Args, mut screen: Screen) -> Result<ExitC
         return Ok(Code::Done.into());
     }
     let until = if args.wait_bake { Until::Final } else { Until::Decided };
-    let interrupted = async {
-        if host::signals::terminate().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
+    let interrupted = client::interrupted();
     match follow(client, &args.service, id, until, &mut screen, interrupted).await? {
         Ending::Reached(progress) => conclude(client, &args, &progress, &mut screen).await,
         Ending::Left => Err(left(client, &args.service)),
     }
 }
 
+/// The version of a release that is given none: its name and the beginning of a hash of its content.
+pub(super) fn version_of(release: &Path) -> Result<Version, Failure> {
+    let release = release.canonicalize().map_err(|error| unreadable(release, &error))?;
+    drivers::store::release::derived_version(&release)
+        .map_err(|error| Failure::new(Code::Failed, error).with_hint("name a version with `--version`"))
+}
+
+fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Code::Failed, format_args!("the release {} cannot be read: {why}", path.display())).with_hint(
+        "`--release` names a directory with the program in it, an archive of one (.tar.gz, .tar.zst, .zip), or an \
+         executable, on this machine",
+    )
+}
+
 /// The release's path as the agent can use it, whatever its working directory.
-fn absolute(path: &Path) -> Result<String, Failure> {
-    let refuse = |why: &dyn std::fmt::Display| {
-        Failure::new(Code::Failed, format_args!("the release {} cannot be read: {why}", path.display()))
-            .with_hint("`--release` names a directory on this machine with the program in it")
-    };
-    let absolute = path.canonicalize().map_err(|error| refuse(&error))?;
-    if !absolute.is_dir() {
-        return Err(refuse(&"it is not a directory"));
-    }
-    absolute.into_os_string().into_string().map_err(|_path| refuse(&"its path is not Unicode"))
+pub(super) fn absolute(path: &Path) -> Result<String, Failure> {
+    let absolute = path.canonicalize().map_err(|error| unreadable(path, &error))?;
+    absolute.into_os_string().into_string().map_err(|_path| unreadable(path, &"its path is not Unicode"))
 }
 
 /// The service, or the failure that names the nearest one.
@@ -217,7 +230,7 @@ async fn conclude(
                 way_back(&args.service, &progress.rollout, service, progress.is_final, &client.option());
             let head = format!("{} is at {} now", args.service, progress.rollout.version);
             screen.line(&render::styled(&head, Style::Green, screen.colour));
-            render::print(&receipt(&progress.rollout, &back));
+            render::print(&receipt(&progress.rollout, Some(&back)));
             Ok(Code::Done.into())
         }
         code => Err(undone(&args.service, &progress.rollout, code, client)),
@@ -225,7 +238,7 @@ async fn conclude(
 }
 
 /// How a decided rollout ends the command.
-fn code(rollout: &RolloutReport) -> Code {
+pub(super) fn code(rollout: &RolloutReport) -> Code {
     match rollout.phase {
         Phase::RolledBack => Code::RolledBack,
         Phase::Failed => Code::Failed,
@@ -252,7 +265,7 @@ fn way_back(
 }
 
 /// What a rollout cost, and the way back.
-fn receipt(rollout: &RolloutReport, back: &str) -> String {
+pub(super) fn receipt(rollout: &RolloutReport, back: Option<&str>) -> String {
     let receipt = &rollout.receipt;
     let mut counts = vec![
         render::counted(receipt.requests, "request"),
@@ -261,7 +274,8 @@ fn receipt(rollout: &RolloutReport, back: &str) -> String {
         format!("{} failed", render::count(receipt.failed)),
     ];
     if receipt.held > 0 {
-        counts.push(format!("{} held", render::count(receipt.held)));
+        let longest = render::micros(receipt.longest_hold_us);
+        counts.push(format!("{} held back (at most {longest})", render::count(receipt.held)));
     }
     let mut text = format!("  while it ran  {}\n", counts.join(", "));
     let longest = render::micros(receipt.longest_wait_us);
@@ -269,12 +283,14 @@ fn receipt(rollout: &RolloutReport, back: &str) -> String {
     if let Some(switched) = receipt.switched_after_ms {
         text.push_str(&format!("  switched      {} after the command\n", render::millis(switched)));
     }
-    text.push_str(&format!("  way back      {back}\n"));
+    if let Some(back) = back {
+        text.push_str(&format!("  way back      {back}\n"));
+    }
     text
 }
 
 /// The failure of a rollout that did not hold.
-fn undone(service: &str, rollout: &RolloutReport, code: Code, client: &Client) -> Failure {
+pub(super) fn undone(service: &str, rollout: &RolloutReport, code: Code, client: &Client) -> Failure {
     let version = &rollout.version;
     let mut text = match (code, &rollout.reason) {
         (Code::RolledBack, Some(reason)) => format!("{service} {version} was rolled back: {reason}"),
@@ -298,7 +314,7 @@ fn undone(service: &str, rollout: &RolloutReport, code: Code, client: &Client) -
 }
 
 /// A followed rollout was left.
-fn left(client: &Client, service: &str) -> Failure {
+pub(super) fn left(client: &Client, service: &str) -> Failure {
     let option = client.option();
     Failure::new(Code::Interrupted, format_args!("left; the rollout of {service} goes on without this command"))
         .with_hint(format_args!(
@@ -319,7 +335,11 @@ pub(super) fn print_json<T: Serialize>(value: &T) {
 mod tests {
     use std::sync::Arc;
 
-    use admin::api::{DownAccepted, DownBody, ProgressLine, Receipt, RollbackBody, WarmReport};
+    use admin::api::{
+        ApplyPlan, ApplyReport, DeployPlan, DownAccepted, DownBody, EventPage, EventsQuery, HistoryPage,
+        HistoryQuery, HistoryReport, LogPage, LogsQuery, ManifestBody, ManifestReport, Operate, OperateBody,
+        OperationAccepted, OperationProgress, ProgressLine, Receipt, RollbackBody, WarmReport,
+    };
     use admin::{Answer, Operations, Refused, RefusedKind};
 
     use super::*;
@@ -351,7 +371,7 @@ mod tests {
         let service = ServiceReport { warm: Some(warm), ..ServiceReport::default() };
         let back = way_back("web", &rollout(Phase::Baking), Some(&service), false, "");
         assert_eq!(
-            receipt(&rollout(Phase::Baking), &back),
+            receipt(&rollout(Phase::Baking), Some(&back)),
             "  while it ran  1,204 requests, 1 error, 2 retried, 0 failed\n  \
              longest wait  1.2 ms for a connection to an instance\n  \
              switched      0.3 s after the command\n  \
@@ -453,7 +473,11 @@ mod tests {
         );
     }
 
-    /// Accepts what it is asked and has nothing but an end to tell.
+    fn refuse<T: Send + 'static>() -> Answer<'static, T> {
+        Box::pin(std::future::ready(Err(Refused::new(RefusedKind::Conflict, "not here"))))
+    }
+
+    /// Accepts a deploy and has nothing but an end to tell.
     struct Obedient;
 
     impl Operations for Obedient {
@@ -469,7 +493,7 @@ mod tests {
         }
 
         fn rollback(&self, _: &str, _: RollbackBody) -> Answer<'_, Accepted> {
-            Box::pin(std::future::ready(Err(Refused::new(RefusedKind::Conflict, "no way back"))))
+            refuse()
         }
 
         fn progress(&self, service: &str, id: u64, after: u64) -> Answer<'_, Progress> {
@@ -482,8 +506,48 @@ mod tests {
             Box::pin(std::future::ready(Ok(progress)))
         }
 
+        fn operate(&self, _: &str, _: Operate, _: OperateBody) -> Answer<'_, OperationAccepted> {
+            refuse()
+        }
+
+        fn operation(&self, _: u64, _: u64) -> Answer<'_, OperationProgress> {
+            refuse()
+        }
+
+        fn plan(&self, _: ManifestBody) -> Answer<'_, ApplyPlan> {
+            refuse()
+        }
+
+        fn apply(&self, _: ManifestBody) -> Answer<'_, ApplyReport> {
+            refuse()
+        }
+
+        fn plan_deploy(&self, _: &str, _: DeployBody) -> Answer<'_, DeployPlan> {
+            refuse()
+        }
+
+        fn manifest(&self) -> Answer<'_, ManifestReport> {
+            refuse()
+        }
+
+        fn history(&self, _: HistoryQuery) -> Answer<'_, HistoryPage> {
+            refuse()
+        }
+
+        fn history_of(&self, _: u64) -> Answer<'_, HistoryReport> {
+            refuse()
+        }
+
+        fn events(&self, _: EventsQuery) -> Answer<'_, EventPage> {
+            refuse()
+        }
+
+        fn logs(&self, _: LogsQuery) -> Answer<'_, LogPage> {
+            refuse()
+        }
+
         fn down(&self, _: DownBody) -> Answer<'_, DownAccepted> {
-            Box::pin(std::future::ready(Ok(DownAccepted::default())))
+            refuse()
         }
     }
 }

@@ -25,8 +25,16 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Between two looks at what still runs.
 const TELL_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How it ends when something ran.
+const STOPPED: &str = "stopped";
+
 /// Arguments of `down`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  handover down                finish requests, stop everything, return when the last process is gone
+  handover down --now          do not wait for requests
+  handover stop web            what to type for one service")]
 pub(crate) struct Args {
     /// Do not wait for requests in flight
     #[arg(long)]
@@ -36,12 +44,32 @@ pub(crate) struct Args {
 /// Runs `handover down`.
 pub(crate) fn run(args: Args, global: &Global) -> Result<ExitCode, Failure> {
     let client = Client::find(global)?;
-    client::block_on(down(&client, args, global.colour_out()))
+    let level = if args.now { DownLevel::SkipDrain } else { DownLevel::Drain };
+    let colour = global.colour_out();
+    client::block_on(async {
+        let ended = down(&client, level, true).await?;
+        let style = if ended == STOPPED { Style::Green } else { Style::Plain };
+        render::print(&(render::styled(&ended, style, colour) + "\n"));
+        Ok(Code::Done.into())
+    })
 }
 
-async fn down(client: &Client, args: Args, colour: bool) -> Result<ExitCode, Failure> {
+/// Ends everything without waiting for requests, and says nothing.
+pub(super) async fn end_now(client: &Client) -> Result<(), Failure> {
+    let deadline = client.deadline();
+    loop {
+        match down(client, DownLevel::SkipDrain, false).await {
+            Ok(_) => return Ok(()),
+            // A holder may just be starting.
+            Err(failure) if tokio::time::Instant::now() >= deadline => return Err(failure),
+            Err(_) => tokio::time::sleep(RETRY_INTERVAL).await,
+        }
+    }
+}
+
+/// Stops everything; how it ended, in a few words.
+async fn down(client: &Client, level: DownLevel, tells: bool) -> Result<String, Failure> {
     let holder = client.holder();
-    let level = if args.now { DownLevel::SkipDrain } else { DownLevel::Drain };
     let body = DownBody { level, actor: Some(client::actor()) };
     let rescued_by = client.deadline();
     let accepted = loop {
@@ -61,9 +89,8 @@ async fn down(client: &Client, args: Args, colour: bool) -> Result<ExitCode, Fai
     };
     let longest = accepted.longest_ms.map_or(LONGEST_DEFAULT, Duration::from_millis);
     let holder = accepted.holder.or(holder);
-    wait(client, holder, longest + MARGIN).await?;
-    render::print(&render::styled("stopped\n", Style::Green, colour));
-    Ok(Code::Done.into())
+    wait(client, holder, longest + MARGIN, tells).await?;
+    Ok(STOPPED.to_owned())
 }
 
 /// Whether roles may be there that start another holder: one that was killed could not remove their sockets.
@@ -72,7 +99,7 @@ fn may_be_rescued(layout: &Layout) -> bool {
 }
 
 /// Kills what outlived all of our own processes: nobody else would end it. No request reaches it any more.
-fn end_what_is_left(layout: &Layout, failure: Failure) -> Result<ExitCode, Failure> {
+fn end_what_is_left(layout: &Layout, failure: Failure) -> Result<String, Failure> {
     let killed = match Lock::try_exclusive(&layout.holder_lock()) {
         // Until this lock is given back, no holder starts that would want to take it over.
         Ok(Some(_lock)) => {
@@ -85,12 +112,10 @@ fn end_what_is_left(layout: &Layout, failure: Failure) -> Result<ExitCode, Failu
         // It never ran, or is another user's.
         Err(_) => Vec::new(),
     };
-    if killed.is_empty() {
-        render::print("not running\n");
-    } else {
-        render::print(&format!("not running; what was left is killed: {}\n", killed.join(", ")));
-    }
-    Ok(Code::Done.into())
+    Ok(match killed.as_slice() {
+        [] => "not running".to_owned(),
+        killed => format!("not running; what was left is killed: {}", killed.join(", ")),
+    })
 }
 
 /// Asks until the agent has heard it, or everything is gone.
@@ -108,7 +133,7 @@ async fn ask(client: &Client, body: &DownBody, holder: Option<u32>) -> Result<Do
     }
 }
 
-async fn wait(client: &Client, holder: Option<u32>, longest: Duration) -> Result<(), Failure> {
+async fn wait(client: &Client, holder: Option<u32>, longest: Duration, tells: bool) -> Result<(), Failure> {
     let gone = async {
         while runs(client, holder).await {
             tokio::time::sleep(LOOK_INTERVAL).await;
@@ -116,7 +141,7 @@ async fn wait(client: &Client, holder: Option<u32>, longest: Duration) -> Result
     };
     tokio::select! {
         () = gone => Ok(()),
-        () = tell(client) => Err(late(client, holder, longest)),
+        () = tell(client), if tells => Err(late(client, holder, longest)),
         () = tokio::time::sleep(longest) => Err(late(client, holder, longest)),
     }
 }

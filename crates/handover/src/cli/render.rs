@@ -189,10 +189,26 @@ pub(crate) fn cut(text: &str, columns: usize) -> String {
 pub(crate) fn quoted(lines: &[String]) -> String {
     let mut text = String::new();
     for line in lines {
-        let clean: String = line.chars().filter(|c| *c == '\t' || !c.is_control()).collect();
-        writeln!(text, "  │ {clean}").expect("invariant: a String takes all");
+        writeln!(text, "  │ {}", clean(line)).expect("invariant: a String takes all");
     }
     text
+}
+
+/// `text` without what could steer a terminal.
+pub(crate) fn clean(text: &str) -> String {
+    text.chars().filter(|c| *c == '\t' || !c.is_control()).collect()
+}
+
+/// A size in bytes: `512 B`, `3.1 MiB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    let (mut tenths, mut unit) = (bytes.saturating_mul(10), "B");
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if tenths < 10_240 {
+            break;
+        }
+        (tenths, unit) = (tenths / 1_024, larger);
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{}.{} {unit}", tenths / 10, tenths % 10) }
 }
 
 /// Writes to standard output. Nobody is left to tell when it is gone, and a reader that had enough is no error.
@@ -222,6 +238,15 @@ mod tests {
             assert_eq!(millis(millis_in), said);
         }
         assert_eq!((micros(1_250), micros(250_000)), ("1.2 ms".to_owned(), "0.2 s".to_owned()));
+    }
+
+    #[test]
+    fn sizes_are_in_the_largest_unit_that_leaves_a_whole_one() {
+        for (size, said) in
+            [(0, "0 B"), (1_023, "1023 B"), (1_536, "1.5 KiB"), (6 << 20, "6.0 MiB"), (5 << 40, "5.0 TiB")]
+        {
+            assert_eq!(bytes(size), said);
+        }
     }
 
     #[test]

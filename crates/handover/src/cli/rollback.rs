@@ -16,6 +16,10 @@ use crate::exit_code::Code;
 
 /// Arguments of `rollback`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  handover rollback web        while a rollout runs: end it; else back to the last good release
+  handover history web         what there is to go back to")]
 #[command(visible_alias = "abort")]
 pub(crate) struct Args {
     /// The service
@@ -41,11 +45,7 @@ async fn rollback(client: &Client, args: Args, mut screen: Screen) -> Result<Exi
     let Some(id) = accepted.rollout else {
         return Err(Failure::new(Code::Failed, "the agent accepted the rollback but named no rollout"));
     };
-    let interrupted = async {
-        if host::signals::terminate().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
+    let interrupted = client::interrupted();
     let progress = match follow(client, &args.service, id, Until::Decided, &mut screen, interrupted).await? {
         Ending::Reached(progress) => progress,
         Ending::Left => return Err(left(client, &args.service)),

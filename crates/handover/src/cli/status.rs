@@ -12,6 +12,11 @@ use crate::exit_code::Code;
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  handover status              processes, listeners, services, instances
+  handover status web          of one service
+  handover status --json | jq .services.web.stable")]
 pub(crate) struct Args {
     /// Only this service
     pub(crate) service: Option<String>,
@@ -100,7 +105,7 @@ fn listeners(status: &StatusReport) -> Table {
 }
 
 fn services(status: &StatusReport) -> Table {
-    let mut table = Table::new(&["SERVICE", "STABLE", "REQUESTS", "ERRORS", "ROLLOUT"]);
+    let mut table = Table::new(&["SERVICE", "STABLE", "READY", "STRATEGY", "REQUESTS", "ERRORS", "NOW"]);
     for (name, service) in &status.services {
         let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), render::count);
         let errors = Style::Yellow;
@@ -108,12 +113,54 @@ fn services(status: &StatusReport) -> Table {
         table.row([
             Cell::new(name, Style::Bold),
             service.stable.as_deref().map_or_else(|| Cell::new("none", Style::Yellow), Into::into),
+            ready(service),
+            strategy(service).into(),
             number(service.requests_total).into(),
             Cell::new(number(service.errors_total), errors),
-            rollout(service),
+            now(service),
         ]);
     }
     table
+}
+
+/// How many instances of the stable release are ready, of how many there should be.
+fn ready(service: &ServiceReport) -> Cell {
+    let is_stable = |instance: &&InstanceReport| service.stable.as_deref() == Some(&*instance.version);
+    let ready =
+        service.instances.iter().filter(is_stable).filter(|instance| instance.state == "ready").count();
+    if service.stopped {
+        return Cell::new("0/0", Style::Dim);
+    }
+    let wanted = service.instances_wanted.map_or(ready as u64, u64::from);
+    let style = if (ready as u64) < wanted { Style::Red } else { Style::Green };
+    Cell::new(format!("{ready}/{wanted}"), style)
+}
+
+/// How a release takes over; a worker's says that it is one.
+fn strategy(service: &ServiceReport) -> String {
+    let strategy = service.strategy.as_deref().unwrap_or("-");
+    match service.mode.as_deref() {
+        Some("worker") => format!("worker, {strategy}"),
+        _ => strategy.to_owned(),
+    }
+}
+
+/// What is under way.
+fn now(service: &ServiceReport) -> Cell {
+    if let Some(operation) = &service.operation {
+        let waits = operation.waiting_on.as_ref().map_or_else(String::new, |waits| format!(", {waits}"));
+        return Cell::new(format!("{} by {}{waits}", operation.kind, operation.actor), Style::Yellow);
+    }
+    if service.removed {
+        return Cell::new("not in the manifest any more; ends", Style::Yellow);
+    }
+    if service.stopped {
+        return Cell::new("stopped by an operator", Style::Yellow);
+    }
+    match (&service.rollout, &service.waiting_on) {
+        (None, Some(waits)) => Cell::new(waits, Style::Yellow),
+        _ => rollout(service),
+    }
 }
 
 fn rollout(service: &ServiceReport) -> Cell {
@@ -124,6 +171,9 @@ fn rollout(service: &ServiceReport) -> Cell {
     let Some(rollout) = &service.rollout else {
         return Cell::new(warm.unwrap_or_default(), Style::Dim);
     };
+    if let Some(warm) = warm.as_ref().filter(|_| rollout.phase == Phase::Baking) {
+        return Cell::new(warm, Style::Dim);
+    }
     let mut text = format!("{} {}", rollout.version, rollout.phase);
     if rollout.weight_percent > 0 && rollout.weight_percent < 100 {
         text.push_str(&format!(" at {} %", rollout.weight_percent));
@@ -160,8 +210,25 @@ fn instance_row(instance: &InstanceReport) -> [Cell; 6] {
             instance.restarts.to_string(),
             if instance.restarts > 0 { Style::Yellow } else { Style::Plain },
         ),
-        render::cut(instance.detail.as_deref().unwrap_or_default(), usize::MAX).into(),
+        render::cut(&detail(instance), usize::MAX).into(),
     ]
+}
+
+/// Why it is in that state, and when it is tried again.
+fn detail(instance: &InstanceReport) -> String {
+    let mut text = instance.detail.clone().unwrap_or_default();
+    let Some(left) = instance.next_start_in_ms.filter(|_| !text.contains("UTC")) else { return text };
+    let at = super::when::second(host::clock::wall_ms().saturating_add(left));
+    let at = at.split(' ').next_back().unwrap_or(&at);
+    if text.contains("starts again") {
+        text.push_str(&format!(" (next start at {at} UTC)"));
+        return text;
+    }
+    if !text.is_empty() {
+        text.push_str("; ");
+    }
+    text.push_str(&format!("starts again in {}, at {at} UTC", render::millis(left)));
+    text
 }
 
 /// The last rollout, where it did not hold: with what it said, because the command that saw it may be long gone.
@@ -184,7 +251,10 @@ fn last(name: &str, service: &ServiceReport, colour: bool) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use admin::api::{AgentProcess, DrainingProxy, HolderProcess, ListenerReport, ProxyProcess, WarmReport};
+    use admin::api::{
+        AgentProcess, DrainingProxy, HolderProcess, ListenerReport, OperationKind, OperationReport,
+        ProxyProcess, WarmReport,
+    };
 
     use super::*;
 
@@ -231,7 +301,10 @@ mod tests {
             instances: vec![instance("web@1.4.1/0", "ready"), backoff],
             requests_total: Some(1_204_331),
             errors_total: Some(0),
-            last_rollout: None,
+            instances_wanted: Some(1),
+            strategy: Some("blue-green".into()),
+            mode: Some("proxied".into()),
+            ..ServiceReport::default()
         };
         status.services.insert("web".into(), service);
         status
@@ -247,8 +320,8 @@ holder 1201 · proxy 1203 (generation 2) · draining proxy 1190 (generation 1, 1
 LISTENER  ADDRESS
 web       0.0.0.0:8080
 
-SERVICE  STABLE  REQUESTS   ERRORS  ROLLOUT
-web      1.4.1   1,204,331  0       1.5.0 starting, web@1.5.0/0 is not ready
+SERVICE  STABLE  READY  STRATEGY    REQUESTS   ERRORS  NOW
+web      1.4.1   1/1    blue-green  1,204,331  0       1.5.0 starting, web@1.5.0/0 is not ready
 
 INSTANCE     STATE    PID   ADDRESS          RESTARTS  DETAIL
 web@1.4.1/0  ready    1210  127.0.0.1:20000  0
@@ -278,6 +351,45 @@ web@1.5.0/0  backoff  -     -                3         exited with code 1; start
             ),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_an_operator_did_and_what_a_worker_is_are_told() {
+        let mut service = sample().services["web"].clone();
+        service.rollout = None;
+        service.mode = Some("worker".into());
+        assert_eq!(strategy(&service), "worker, blue-green");
+        let told = |service: &ServiceReport| now(service);
+        service.stopped = true;
+        assert_eq!(told(&service), Cell::new("stopped by an operator", Style::Yellow));
+        assert_eq!(ready(&service), Cell::new("0/0", Style::Dim));
+        let operation = OperationReport {
+            kind: OperationKind::Start,
+            actor: "ann".into(),
+            waiting_on: Some("web@1.4.1/0 is not ready".into()),
+            ..OperationReport::default()
+        };
+        service.operation = Some(operation);
+        assert_eq!(told(&service), Cell::new("start by ann, web@1.4.1/0 is not ready", Style::Yellow));
+        (service.operation, service.stopped) = (None, false);
+        service.waiting_on = Some("waits for db to be ready".into());
+        assert_eq!(told(&service), Cell::new("waits for db to be ready", Style::Yellow));
+    }
+
+    #[test]
+    fn an_instance_that_waits_for_its_next_start_says_when_that_is() {
+        let mut backoff = instance("web@1/0", "backoff");
+        backoff.next_start_in_ms = Some(4_000);
+        backoff.detail = Some("exited with code 1".into());
+        let text = detail(&backoff);
+        assert!(text.starts_with("exited with code 1; starts again in 4.0 s, at "), "{text}");
+        backoff.detail = Some("crash loop: 7 ends in a row; starts again in 4 s: it exited".into());
+        assert!(
+            detail(&backoff)
+                .starts_with("crash loop: 7 ends in a row; starts again in 4 s: it exited (next start at ")
+        );
+        backoff.detail = Some("crash loop: 7 ends in a row; starts again in 32 s (at 17:00:00 UTC)".into());
+        assert_eq!(Some(detail(&backoff)), backoff.detail);
     }
 
     #[test]

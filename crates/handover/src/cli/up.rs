@@ -34,7 +34,8 @@ Examples:
   handover up -d -c shop.toml      in the background; returns when all services are ready
   handover down -c shop.toml       ends it from elsewhere
 
-What has run before goes on as it was: releases deployed since stay, whatever the file says.")]
+What has run before goes on as it was, then what was edited in the file since is applied, as by `handover apply --yes`:
+releases deployed since stay unless their keys were edited.")]
 pub(crate) struct Args {
     /// Run in the background; return when all services are ready
     #[arg(short, long)]
@@ -53,9 +54,11 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<ExitCode, Failure> {
     }
     let layout = Layout::find(&loaded.manifest.state_dir);
     layout.create().map_err(|error| refused(&loaded, "the state directory cannot be made", &error))?;
-    let goes_on = has_record(&layout);
+    let before = before(&layout, &loaded);
     refuse_second(&layout, &loaded)?;
     let origin = commit::origin()?;
+    // Every role says its first line already as it should be; the agent says the same again.
+    let _ = telemetry::own_log::tell(&layout.run_dir, loaded.manifest.log);
     let binary = commit::commit(&layout)?;
     let boot = boot(&loaded, &args, global, &origin);
     let memory = serde_json::to_vec(&boot)
@@ -67,12 +70,12 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<ExitCode, Failure> {
         let pid = detach::start(&layout, &binary, &memory, holder)?;
         let status = detach::wait(pid, &layout, &loaded)?;
         if !args.quiet {
-            render::print(&header::ready(&loaded, &status, global));
+            render::print(&header::ready(&loaded, before, &status, global));
         }
         return Ok(Code::Done.into());
     }
     if !args.quiet {
-        render::print(&header::starting(&loaded, goes_on, global));
+        render::print(&header::starting(&loaded, before, global));
     }
     let arguments = holder(host::number(&memory))?;
     let error = host::process::replace_self(&binary, &arguments, &[memory]);
@@ -94,11 +97,24 @@ fn refused(loaded: &Loaded, what: &str, error: &std::io::Error) -> Failure {
     }
 }
 
-/// Something ran here before: the agent goes on from what it recorded.
-fn has_record(layout: &Layout) -> bool {
-    [0, 1].into_iter().any(|slot| {
-        std::fs::read(layout.record(slot)).is_ok_and(|bytes| wire::record::decode(&bytes).is_ok())
-    })
+/// What is here already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// Nothing ran here yet.
+    Nothing,
+    /// It ran with this manifest: it goes on from what was recorded.
+    Same,
+    /// It ran with another one: it goes on, and what was edited is applied.
+    Edited,
+}
+
+fn before(layout: &Layout, loaded: &Loaded) -> Before {
+    let read = |slot| wire::record::decode(&std::fs::read(layout.record(slot)).ok()?).ok();
+    match [0, 1].into_iter().filter_map(read).max_by_key(|(sequence, _)| *sequence) {
+        None => Before::Nothing,
+        Some((_, record)) if record.manifest == (&loaded.manifest).into() => Before::Same,
+        Some(_) => Before::Edited,
+    }
 }
 
 /// One Handover per state directory: whoever has the lock is it.
@@ -135,7 +151,7 @@ fn boot(loaded: &Loaded, args: &Args, global: &Global, origin: &Path) -> Boot {
 }
 
 /// Of our environment what services may see.
-fn inherited(
+pub(super) fn inherited(
     manifest: &model::manifest::Manifest,
     environment: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
 ) -> Vec<(String, String)> {
@@ -199,6 +215,21 @@ mod tests {
         let failure = refuse_second(&layout, &loaded).unwrap_err();
         assert_eq!(failure.code, Code::Failed);
         assert!(failure.message.ends_with("is already running with pid 4711"), "{failure:?}");
+    }
+
+    #[test]
+    fn an_edited_manifest_is_told_from_the_one_that_ran_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let loaded = crate::config::testing::hello(folder.path(), "");
+        let layout = Layout::new(folder.path().join("state"), folder.path().join("run"));
+        layout.create().unwrap();
+        assert_eq!(before(&layout, &loaded), Before::Nothing);
+        let boot = boot(&loaded, &Args { detach: true, quiet: true }, &Global::default(), Path::new("/h"));
+        let record = agent::Controller::first_record(&boot, model::time::WallTime(1));
+        std::fs::write(layout.record(0), wire::record::encode(1, &record).unwrap()).unwrap();
+        assert_eq!(before(&layout, &loaded), Before::Same);
+        let edited = crate::config::testing::hello(folder.path(), "readiness = { http = \"/\" }");
+        assert_eq!(before(&layout, &edited), Before::Edited);
     }
 
     #[test]

@@ -1,9 +1,15 @@
 //! From what is written to what holds: defaults filled in, paths made absolute, names and addresses compared.
 //!
 //! Everything wrong is noted, with its place; a manifest comes out only if nothing is. Releases are looked at
-//! (is it a directory, is the program in it) but not read.
+//! (what it is, is the program in it) but not unpacked; of an environment file only names are read.
 
+mod account;
+mod dependencies;
+mod health;
+mod life;
 mod listeners;
+mod program;
+mod replace;
 mod service;
 
 use std::collections::BTreeMap;
@@ -12,7 +18,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::id::{IdError, ListenerName, ServiceName};
-use model::manifest::{Admin, InstanceSettings, Listener, Manifest, ProxySettings, Route, Service};
+use model::manifest::{
+    Admin, InstanceSettings, Listener, LogFormat, LogLevel, Manifest, Mode, OwnLog, ProxySettings, Route,
+    Service,
+};
 
 use super::defaults as default;
 use super::error::{Problem, Severity, count};
@@ -30,6 +39,33 @@ pub(super) struct Surroundings<'a> {
     pub(super) folder: &'a Path,
     /// Where state lives if the file does not say.
     pub(super) state_dir: Option<PathBuf>,
+    /// What the machine grants.
+    pub(super) machine: Machine,
+}
+
+/// What a machine grants to whoever runs Handover on it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Machine {
+    /// Services may run as other users.
+    pub(crate) is_root: bool,
+    /// Whether there is such a user, and such a group where one is named.
+    pub(crate) account: fn(&str, Option<&str>) -> Result<(), String>,
+    /// Whether the memory of one instance can be limited.
+    pub(crate) memory: fn() -> Result<(), String>,
+    /// The most open files of an instance.
+    pub(crate) open_files: u64,
+}
+
+impl Machine {
+    /// This one.
+    pub(crate) fn here() -> Self {
+        Self {
+            is_root: host::account::is_root(),
+            account: account::lookup,
+            memory: host::limits::memory_grantable,
+            open_files: host::limits::open_files_hard(),
+        }
+    }
 }
 
 /// The checked manifest, if nothing in `problems` is an error.
@@ -38,7 +74,7 @@ pub(super) fn check(
     surroundings: &Surroundings<'_>,
     problems: &mut Vec<Problem>,
 ) -> Option<Manifest> {
-    let mut checks = Checks { folder: surroundings.folder, problems };
+    let mut checks = Checks { folder: surroundings.folder, machine: surroundings.machine, problems };
     let state_dir = state_dir(&raw.state_dir, surroundings, checks.problems);
     let admin = Admin {
         bind: raw
@@ -48,8 +84,13 @@ pub(super) fn check(
         bind_is_default: raw.admin.get().is_none_or(|admin| admin.bind.is_absent()),
     };
     let proxy = checks.proxy(raw.proxy.get());
+    let log = own_log(raw.log.get());
     let listeners = checks.listeners(raw);
     let services = checks.services(raw);
+    checks.no_listener(raw, &services);
+    checks.dependencies(raw);
+    checks.fixed_ports(raw);
+    checks.warn_of_root(raw);
     let instances = checks.instances(raw, &services);
     let routes = checks.routes(raw);
     checks.unused(raw, &routes);
@@ -57,7 +98,7 @@ pub(super) fn check(
     if checks.problems.iter().any(|problem| problem.severity == Severity::Error) {
         return None;
     }
-    Some(Manifest { state_dir: state_dir?, admin, proxy, instances, listeners, routes, services })
+    Some(Manifest { state_dir: state_dir?, admin, proxy, log, instances, listeners, routes, services })
 }
 
 /// Where state lives, absolute.
@@ -90,6 +131,7 @@ pub(super) fn state_dir(
 /// The checks, with where they note what they find.
 struct Checks<'a> {
     folder: &'a Path,
+    machine: Machine,
     problems: &'a mut Vec<Problem>,
 }
 
@@ -124,7 +166,8 @@ impl Checks<'_> {
             ports
         });
         // While a release takes over, both run.
-        let needed: u64 = services.values().map(|service| 2 * u64::from(service.instances)).sum();
+        let asking = services.values().filter(|s| s.mode == Mode::Proxied && s.port.is_none());
+        let needed: u64 = asking.map(|service| 2 * u64::from(service.instances)).sum();
         let there = u64::from(ports.1 - ports.0) + 1;
         if there < needed {
             let message = format!(
@@ -207,11 +250,16 @@ impl Checks<'_> {
                 listeners.insert(name, checked);
             }
         }
-        if raw.listener.is_absent() {
+        listeners
+    }
+
+    /// Only workers can do without.
+    fn no_listener(&mut self, raw: &raw::Manifest, services: &BTreeMap<ServiceName, Service>) {
+        let only_workers = !services.is_empty() && services.values().all(|s| s.mode == Mode::Worker);
+        if raw.listener.is_absent() && !only_workers {
             let problem = Problem::placeless("listener", "there is no listener: nothing could be reached");
             self.push(problem.help("add [listener.web] with bind = \"127.0.0.1:8080\""));
         }
-        listeners
     }
 
     fn services(&mut self, raw: &raw::Manifest) -> BTreeMap<ServiceName, Service> {
@@ -234,6 +282,22 @@ impl Checks<'_> {
         let routes: Vec<_> = given.iter().map(|spot| self.route(raw, spot)).collect();
         self.duplicate_routes(given, &routes);
         routes.into_iter().flatten().collect()
+    }
+}
+
+fn own_log(raw: Option<&raw::Log>) -> OwnLog {
+    let Some(raw) = raw else { return OwnLog::default() };
+    OwnLog {
+        format: match raw.format.or(raw::LogFormat::Text) {
+            raw::LogFormat::Text => LogFormat::Text,
+            raw::LogFormat::Json => LogFormat::Json,
+        },
+        level: match raw.level.or(raw::LogLevel::Info) {
+            raw::LogLevel::Error => LogLevel::Error,
+            raw::LogLevel::Warn => LogLevel::Warn,
+            raw::LogLevel::Info => LogLevel::Info,
+            raw::LogLevel::Debug => LogLevel::Debug,
+        },
     }
 }
 

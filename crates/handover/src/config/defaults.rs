@@ -44,6 +44,16 @@ pub(super) const READINESS_FALL: u32 = 3;
 /// `readiness.startup_timeout`.
 pub(super) const STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// `readiness.alive_for` of a worker that says nothing else.
+pub(super) const WORKER_ALIVE_FOR: Duration = Duration::from_secs(1);
+
+/// `liveness.interval`.
+pub(super) const LIVENESS_INTERVAL: Duration = Duration::from_secs(10);
+/// `liveness.timeout`.
+pub(super) const LIVENESS_TIMEOUT: Duration = Duration::from_secs(2);
+/// `liveness.fall`.
+pub(super) const LIVENESS_FALL: u32 = 3;
+
 /// `stop.drain_timeout`.
 pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// `stop.grace_period`.
@@ -55,6 +65,19 @@ pub(super) const RESTART_DELAY: Duration = Duration::from_secs(1);
 pub(super) const RESTART_MAX_DELAY: Duration = Duration::from_secs(60);
 /// `restart.reset_after`.
 pub(super) const RESTART_RESET_AFTER: Duration = Duration::from_secs(60);
+/// `restart.unready_after`.
+pub(super) const UNREADY_AFTER: Duration = Duration::from_secs(300);
+
+/// `reload.timeout`.
+pub(super) const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// `timeout` of a hook.
+pub(super) const HOOK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// `output.max_size`.
+pub(super) const OUTPUT_MAX_SIZE: u64 = 10 << 20;
+/// `output.files`: with the size above 80 MiB a service, a day of a chatty one, and never a full disk.
+pub(super) const OUTPUT_FILES: u32 = 8;
 
 /// `upstream.connect_timeout`.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,6 +89,12 @@ pub(super) const IDLE_REUSE: Duration = Duration::from_secs(2);
 
 /// `rollout.keep_warm`.
 pub(super) const KEEP_WARM: Duration = Duration::from_secs(600);
+/// `rollout.max_surge`.
+pub(super) const MAX_SURGE: u32 = 1;
+/// `rollout.max_unavailable`: no request is lost to a smaller service.
+pub(super) const MAX_UNAVAILABLE: u32 = 0;
+/// `rollout.exclusive`.
+pub(super) const EXCLUSIVE: bool = false;
 
 /// `proxy.threads`: one per core.
 pub(super) fn proxy_threads() -> u32 {

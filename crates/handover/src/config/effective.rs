@@ -1,7 +1,10 @@
 //! What holds: every value of a checked manifest as the line of TOML that would say it, and whether it was said.
 
 use model::manifest as checked;
-use model::manifest::{HostPattern, ReadinessCheck, RestartPolicy, StopSignal, Strategy};
+use model::manifest::{
+    DependsUntil, HostPattern, LivenessCheck, LogFormat, LogLevel, Mode, ReadinessCheck, ReloadBy,
+    RestartPolicy, StopSignal, Strategy,
+};
 
 use super::raw;
 use super::read::{Given, Named};
@@ -32,6 +35,14 @@ impl Section {
         Self { header: header.into(), lines: Vec::new() }
     }
 
+    /// Adds a key that has no default, if it is there.
+    fn with_if<T>(self, key: &'static str, value: Option<String>, given: Option<&Given<T>>) -> Self {
+        match value {
+            Some(value) => self.with(key, value, given),
+            None => self,
+        }
+    }
+
     /// Adds a key; it is a default where `given` is absent, or the whole table is.
     fn with<T>(mut self, key: &'static str, value: impl Into<String>, given: Option<&Given<T>>) -> Self {
         let is_default = given.is_none_or(Given::is_absent);
@@ -53,6 +64,7 @@ pub(super) fn sections(manifest: &checked::Manifest, raw: &raw::Manifest) -> Vec
         Section::new("[proxy]")
             .with("threads", manifest.proxy.threads.to_string(), proxy.map(|proxy| &proxy.threads))
             .with("access_log", manifest.proxy.access_log.to_string(), proxy.map(|proxy| &proxy.access_log)),
+        own_log(&manifest.log, raw.log.get()),
         Section::new("[instances]").with(
             "ports",
             text(show_ports(manifest.instances.ports)),
@@ -71,6 +83,24 @@ pub(super) fn sections(manifest: &checked::Manifest, raw: &raw::Manifest) -> Vec
         }
     }
     sections
+}
+
+fn own_log(held: &checked::OwnLog, given: Option<&raw::Log>) -> Section {
+    let format = match held.format {
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    };
+    let level = match held.level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+    };
+    Section::new("[log]").with("format", text(format), given.map(|g| &g.format)).with(
+        "level",
+        text(level),
+        given.map(|g| &g.level),
+    )
 }
 
 fn named<'r, T>(given: &'r Given<Named<T>>, name: &str) -> Option<&'r T> {
@@ -105,58 +135,75 @@ fn route(held: &checked::Route, raw: &raw::Route) -> Section {
 }
 
 fn service(name: &str, held: &checked::Service, raw: &raw::Service, sections: &mut Vec<Section>) {
-    sections.push(
-        Section::new(format!("[service.{name}]"))
-            .with("release", path(&held.release), Some(&raw.release))
-            .with("version", text(&held.version), Some(&raw.version))
-            .with("command", list(&held.command), Some(&raw.command))
-            .with("instances", held.instances.to_string(), Some(&raw.instances))
-            .with("environment", inline_table(&held.environment), Some(&raw.environment))
-            .with("environment_inherit", list(&held.environment_inherit), Some(&raw.environment_inherit))
-            .with("mode", text("proxied"), Some(&raw.mode)),
-    );
+    sections.push(program(name, held, raw));
+    if held.limits != checked::Limits::default() {
+        let given = raw.limits.get();
+        sections.push(
+            Section::new(format!("[service.{name}.limits]"))
+                .with_if(
+                    "open_files",
+                    held.limits.open_files.map(|files| files.to_string()),
+                    given.map(|g| &g.open_files),
+                )
+                .with_if(
+                    "memory",
+                    held.limits.memory.map(|bytes| text(show_size(bytes))),
+                    given.map(|g| &g.memory),
+                ),
+        );
+    }
     sections.push(readiness(name, &held.readiness, raw.readiness.get()));
-    let given = raw.stop.get();
-    sections.push(
-        Section::new(format!("[service.{name}.stop]"))
-            .with("signal", text(signal(held.stop.signal)), given.map(|g| &g.signal))
-            .with(
-                "drain_timeout",
-                text(show_duration(held.stop.drain_timeout)),
-                given.map(|g| &g.drain_timeout),
-            )
-            .with(
-                "grace_period",
-                text(show_duration(held.stop.grace_period)),
-                given.map(|g| &g.grace_period),
-            ),
-    );
-    let (restart, given) = (&held.restart, raw.restart.get());
-    sections.push(
-        Section::new(format!("[service.{name}.restart]"))
-            .with("policy", text(policy(restart.policy)), given.map(|g| &g.policy))
-            .with("delay", text(show_duration(restart.delay)), given.map(|g| &g.delay))
-            .with("max_delay", text(show_duration(restart.max_delay)), given.map(|g| &g.max_delay))
-            .with("reset_after", text(show_duration(restart.reset_after)), given.map(|g| &g.reset_after)),
-    );
-    sections.push(upstream(name, &held.upstream, raw.upstream.get()));
-    let algorithm = raw.balance.get().map(|given| &given.algorithm);
-    sections.push(Section::new(format!("[service.{name}.balance]")).with(
-        "algorithm",
-        text("least-requests"),
-        algorithm,
-    ));
-    let strategy = match held.rollout.strategy {
-        Strategy::BlueGreen => "blue-green",
-        Strategy::Rolling => "rolling",
-        Strategy::Recreate => "recreate",
+    sections.extend(held.liveness.as_ref().map(|held| liveness(name, held, raw.liveness.get())));
+    sections.push(stop(name, &held.stop, raw.stop.get()));
+    sections.push(restart(name, &held.restart, raw.restart.get()));
+    sections.extend(held.reload.as_ref().map(|held| reload(name, held, raw.reload.get())));
+    hooks(name, &held.hooks, raw.hooks.get(), sections);
+    sections.push(output(name, &held.output, raw.output.get()));
+    if held.mode == Mode::Proxied {
+        sections.push(upstream(name, &held.upstream, raw.upstream.get()));
+        let algorithm = raw.balance.get().map(|given| &given.algorithm);
+        sections.push(Section::new(format!("[service.{name}.balance]")).with(
+            "algorithm",
+            text("least-requests"),
+            algorithm,
+        ));
+    }
+    sections.push(rollout(name, held, raw));
+}
+
+fn program(name: &str, held: &checked::Service, raw: &raw::Service) -> Section {
+    let mode = match held.mode {
+        Mode::Proxied => "proxied",
+        Mode::Worker => "worker",
     };
-    let given = raw.rollout.get();
-    sections.push(
-        Section::new(format!("[service.{name}.rollout]"))
-            .with("strategy", text(strategy), given.map(|g| &g.strategy))
-            .with("keep_warm", text(show_duration(held.rollout.keep_warm)), given.map(|g| &g.keep_warm)),
-    );
+    let account = held.account.as_ref();
+    let depends_on: Vec<String> = held.depends_on.iter().map(dependency).collect();
+    Section::new(format!("[service.{name}]"))
+        .with("release", path(&held.release), Some(&raw.release))
+        .with("version", text(&held.version), Some(&raw.version))
+        .with("command", list(&held.command), Some(&raw.command))
+        .with("instances", held.instances.to_string(), Some(&raw.instances))
+        .with("mode", text(mode), Some(&raw.mode))
+        .with_if("port", held.port.map(|port| port.to_string()), Some(&raw.port))
+        .with("environment", inline_table(&held.environment), Some(&raw.environment))
+        .with("environment_inherit", list(&held.environment_inherit), Some(&raw.environment_inherit))
+        .with_if("environment_file", held.environment_file.as_deref().map(path), Some(&raw.environment_file))
+        .with_if(
+            "working_directory",
+            held.working_directory.as_deref().map(path),
+            Some(&raw.working_directory),
+        )
+        .with_if("user", account.map(|account| text(&account.user)), Some(&raw.user))
+        .with_if("group", account.and_then(|account| account.group.as_ref()).map(text), Some(&raw.group))
+        .with_if("umask", held.umask.map(|mask| text(format!("{mask:03o}"))), Some(&raw.umask))
+        .with("depends_on", format!("[{}]", depends_on.join(", ")), Some(&raw.depends_on))
+}
+
+fn dependency(held: &checked::Dependency) -> String {
+    match held.until {
+        DependsUntil::Ready => text(&held.service),
+        DependsUntil::Started => format!("{{ service = {}, until = \"started\" }}", text(&held.service)),
+    }
 }
 
 fn readiness(name: &str, held: &checked::Readiness, given: Option<&raw::Readiness>) -> Section {
@@ -165,7 +212,11 @@ fn readiness(name: &str, held: &checked::Readiness, given: Option<&raw::Readines
         ReadinessCheck::Http(path) => section.with("http", text(path), given.map(|g| &g.http)),
         ReadinessCheck::Tcp => section.with("tcp", "true", given.map(|g| &g.tcp)),
         ReadinessCheck::Notify => section.with("notify", "true", given.map(|g| &g.notify)),
-        ReadinessCheck::Log(_) | ReadinessCheck::Command(_) | ReadinessCheck::AliveFor(_) => section,
+        ReadinessCheck::Log(expression) => section.with("log", text(expression), given.map(|g| &g.log)),
+        ReadinessCheck::Command(command) => section.with("command", list(command), given.map(|g| &g.command)),
+        ReadinessCheck::AliveFor(span) => {
+            section.with("alive_for", text(show_duration(*span)), given.map(|g| &g.alive_for))
+        }
     };
     section
         .with("interval", text(show_duration(held.interval)), given.map(|g| &g.interval))
@@ -173,6 +224,107 @@ fn readiness(name: &str, held: &checked::Readiness, given: Option<&raw::Readines
         .with("rise", held.rise.to_string(), given.map(|g| &g.rise))
         .with("fall", held.fall.to_string(), given.map(|g| &g.fall))
         .with("startup_timeout", text(show_duration(held.startup_timeout)), given.map(|g| &g.startup_timeout))
+}
+
+fn liveness(name: &str, held: &checked::Liveness, given: Option<&raw::Liveness>) -> Section {
+    let section = Section::new(format!("[service.{name}.liveness]"));
+    let interval = text(show_duration(held.interval));
+    let section = match &held.check {
+        LivenessCheck::Http(path) => section.with("http", text(path), given.map(|g| &g.http)),
+        LivenessCheck::Tcp => section.with("tcp", "true", given.map(|g| &g.tcp)),
+        LivenessCheck::Command(command) => section.with("command", list(command), given.map(|g| &g.command)),
+        LivenessCheck::Watchdog => {
+            let section = section.with("watchdog", "true", given.map(|g| &g.watchdog));
+            return section.with("interval", interval, given.map(|g| &g.interval));
+        }
+    };
+    section
+        .with("interval", interval, given.map(|g| &g.interval))
+        .with("timeout", text(show_duration(held.timeout)), given.map(|g| &g.timeout))
+        .with("fall", held.fall.to_string(), given.map(|g| &g.fall))
+}
+
+fn stop(name: &str, held: &checked::Stop, given: Option<&raw::Stop>) -> Section {
+    Section::new(format!("[service.{name}.stop]"))
+        .with("signal", text(signal(held.signal)), given.map(|g| &g.signal))
+        .with("drain_timeout", text(show_duration(held.drain_timeout)), given.map(|g| &g.drain_timeout))
+        .with("grace_period", text(show_duration(held.grace_period)), given.map(|g| &g.grace_period))
+}
+
+fn restart(name: &str, held: &checked::Restart, given: Option<&raw::Restart>) -> Section {
+    Section::new(format!("[service.{name}.restart]"))
+        .with("policy", text(policy(held.policy)), given.map(|g| &g.policy))
+        .with("delay", text(show_duration(held.delay)), given.map(|g| &g.delay))
+        .with("max_delay", text(show_duration(held.max_delay)), given.map(|g| &g.max_delay))
+        .with("reset_after", text(show_duration(held.reset_after)), given.map(|g| &g.reset_after))
+        .with("success_codes", numbers(&held.success_codes), given.map(|g| &g.success_codes))
+        .with("restart_codes", numbers(&held.restart_codes), given.map(|g| &g.restart_codes))
+        .with("stop_codes", numbers(&held.stop_codes), given.map(|g| &g.stop_codes))
+        .with("unready_after", text(show_duration(held.unready_after)), given.map(|g| &g.unready_after))
+}
+
+fn reload(name: &str, held: &checked::Reload, given: Option<&raw::Reload>) -> Section {
+    let section = Section::new(format!("[service.{name}.reload]"));
+    let section = match &held.by {
+        ReloadBy::Signal(by) => section.with("signal", text(signal(*by)), given.map(|g| &g.signal)),
+        ReloadBy::Command(command) => section.with("command", list(command), given.map(|g| &g.command)),
+    };
+    section.with("timeout", text(show_duration(held.timeout)), given.map(|g| &g.timeout))
+}
+
+fn hooks(name: &str, held: &checked::Hooks, given: Option<&raw::Hooks>, sections: &mut Vec<Section>) {
+    let all = [
+        ("before_start", &held.before_start, given.map(|g| &g.before_start)),
+        ("after_ready", &held.after_ready, given.map(|g| &g.after_ready)),
+        ("before_stop", &held.before_stop, given.map(|g| &g.before_stop)),
+        ("after_exit", &held.after_exit, given.map(|g| &g.after_exit)),
+    ];
+    for (kind, held, given) in all {
+        let given = given.and_then(Given::get);
+        sections.extend(held.as_ref().map(|held| {
+            Section::new(format!("[service.{name}.hooks.{kind}]"))
+                .with("command", list(&held.command), given.map(|g| &g.command))
+                .with("timeout", text(show_duration(held.timeout)), given.map(|g| &g.timeout))
+        }));
+    }
+}
+
+fn output(name: &str, held: &checked::Output, given: Option<&raw::Output>) -> Section {
+    Section::new(format!("[service.{name}.output]"))
+        .with("max_size", text(show_size(held.max_size)), given.map(|g| &g.max_size))
+        .with_if("max_age", held.max_age.map(|age| text(show_duration(age))), given.map(|g| &g.max_age))
+        .with("files", held.files.to_string(), given.map(|g| &g.files))
+}
+
+fn rollout(name: &str, held: &checked::Service, raw: &raw::Service) -> Section {
+    let strategy = match held.rollout.strategy {
+        Strategy::BlueGreen => "blue-green",
+        Strategy::Rolling => "rolling",
+        Strategy::Recreate => "recreate",
+    };
+    let given = raw.rollout.get();
+    let section = Section::new(format!("[service.{name}.rollout]")).with(
+        "strategy",
+        text(strategy),
+        given.map(|g| &g.strategy),
+    );
+    match held.rollout.strategy {
+        Strategy::Rolling => {
+            section.with("max_surge", held.rollout.max_surge.to_string(), given.map(|g| &g.max_surge)).with(
+                "max_unavailable",
+                held.rollout.max_unavailable.to_string(),
+                given.map(|g| &g.max_unavailable),
+            )
+        }
+        Strategy::BlueGreen => {
+            let keep_warm = text(show_duration(held.rollout.keep_warm));
+            section.with("keep_warm", keep_warm, given.map(|g| &g.keep_warm))
+        }
+        Strategy::Recreate => {
+            let exclusive = given.and_then(|given| given.exclusive.get()).map(ToString::to_string);
+            section.with_if("exclusive", exclusive, given.map(|g| &g.exclusive))
+        }
+    }
 }
 
 fn upstream(name: &str, held: &checked::Upstream, given: Option<&raw::Upstream>) -> Section {
@@ -218,6 +370,11 @@ fn path(path: &std::path::Path) -> String {
 
 fn list(items: &[String]) -> String {
     let items: Vec<String> = items.iter().map(text).collect();
+    format!("[{}]", items.join(", "))
+}
+
+fn numbers(items: &[i32]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
     format!("[{}]", items.join(", "))
 }
 

@@ -3,10 +3,13 @@
 //! What a comment here says is what an editor shows, by the schema that is made from these types. Keys under
 //! `later` are known and refused by name. Nothing here fills in a default or compares two keys.
 
+use toml::Spanned;
+use toml::de::DeValue;
+
 use super::defaults as default;
-use super::read::{Named, Spot, Table, choice, table};
+use super::read::{Given, Named, Problems, Read, Spot, Table, choice, not_a, table};
 use super::units::{show_duration, show_ports, show_size};
-use super::values::{Address, PathText, Ports, Size, Span};
+use super::values::{Address, PathText, Ports, Size, Span, Umask};
 
 table! {
     /// What a machine serves, and how: the manifest of Handover.
@@ -18,6 +21,8 @@ table! {
         admin: Admin,
         /// The proxy before all services.
         proxy: Proxy,
+        /// What Handover says of itself.
+        log: Log,
         /// Where `${PORT}` comes from.
         instances: Instances,
         /// Addresses that clients connect to, by name.
@@ -53,6 +58,30 @@ table! {
     later {
         user => "leave it out: the proxy runs as the user that runs Handover for now",
     }
+}
+
+table! {
+    /// What Handover says of itself, in logs/handover.log of the state directory.
+    struct Log {
+        /// `text` for people, `json` for programs: one object a line.
+        format: LogFormat = "text",
+        /// The least that is written: `info` is one line for each decision.
+        level: LogLevel = "info",
+    }
+    later {
+    }
+}
+
+choice! {
+    /// How a line of Handover's own log looks.
+    enum LogFormat { Text = "text", Json = "json", }
+    later {}
+}
+
+choice! {
+    /// How much Handover says of itself.
+    enum LogLevel { Error = "error", Warn = "warn", Info = "info", Debug = "debug", }
+    later {}
 }
 
 table! {
@@ -122,27 +151,54 @@ table! {
 table! {
     /// A service: a program, how it is run, watched, stopped and replaced.
     struct Service {
-        /// First release: a directory. Later ones come by `handover deploy`.
+        /// First release: a directory, an archive (.tar.gz, .tgz, .tar.zst, .zip) or a single executable. Later ones
+        /// come by `handover deploy`.
         release: PathText,
-        /// Version of that release. Default: the directory's name.
+        /// Version of that release. Default: its name and the first eight digits of the hash of its content.
         version: String,
         /// Program and arguments, run inside the release. `${PORT}`, `${VERSION}`, `${SERVICE}`, `${INSTANCE}`,
         /// `${RELEASE_DIR}`, `${HANDOVER}` and declared environment variables are filled in.
         command: Vec<Spot<String>>,
         /// How many instances run, 1 to 1000.
         instances: u64 = default::INSTANCES,
+        /// How traffic reaches the service: through the proxy, or not at all.
+        mode: Mode = "proxied",
+        /// The program listens on that port and nowhere else: one instance, and each deploy stops it before the next
+        /// one starts, with requests held meanwhile. Without it each instance gets a free one in `${PORT}`.
+        port: u64,
         /// Environment variables, filled in like the command, in the order of the file.
         environment: Named<String>,
         /// Names of variables taken from the environment that `handover up` was started with.
         environment_inherit: Vec<Spot<String>>,
-        /// How traffic reaches the service.
-        mode: Mode = "proxied",
-        /// When an instance may take traffic. Without it: when its port accepts a connection.
+        /// A file of NAME=value lines, read at each start of an instance, for secrets: its values are never shown.
+        environment_file: PathText,
+        /// Where the program runs: inside the release if relative. Default: the release.
+        working_directory: PathText,
+        /// Name or number of the user it runs as. Only where Handover runs as root.
+        user: String,
+        /// Name or number of the group, where it is not the user's own.
+        group: String,
+        /// File mode creation mask, in octal digits: "027".
+        umask: Umask,
+        /// What one instance may use.
+        limits: Limits,
+        /// When an instance may take traffic. Without it: when its port accepts a connection; for a worker, when it
+        /// has run for a second.
         readiness: Readiness,
+        /// When a running instance is taken for hung, and restarted.
+        liveness: Liveness,
         /// How an instance is stopped.
         stop: Stop,
         /// What happens when an instance ends by itself.
         restart: Restart,
+        /// How an instance is told to read its configuration again, by `handover reload`.
+        reload: Reload,
+        /// Commands around the life of an instance.
+        hooks: Hooks,
+        /// Services that have to be there before this one starts; they are stopped after it.
+        depends_on: Vec<Spot<Dependency>>,
+        /// How what it writes to its output is kept.
+        output: Output,
         /// Connections to instances.
         upstream: Upstream,
         /// Which instance gets a request.
@@ -151,31 +207,34 @@ table! {
         rollout: Rollout,
     }
     later {
-        environment_file => "use `environment`, or `environment_inherit` for secrets, for now",
-        working_directory => "leave it out: an instance runs inside its release for now",
         releases_dir => "leave it out: releases are kept in the state directory for now",
         listeners => "leave it out: it belongs to `mode = \"socket\"`",
-        user => "leave it out: services run as the user that runs Handover for now",
-        port => "leave it out and listen on ${PORT}",
         endpoints => "name a `release` and a `command` for now",
-        liveness => "leave it out: instances that end are restarted, those that hang are not yet",
-        depends_on => "leave it out: all services start at once for now",
-        limits => "leave it out for now",
-        hooks => "leave it out for now",
     }
 }
 
 choice! {
     /// How traffic reaches a service.
-    enum Mode { Proxied = "proxied", }
+    enum Mode { Proxied = "proxied", Worker = "worker", }
     later {
-        "socket" => "only services behind the proxy are run for now",
-        "worker" => "only services behind the proxy are run for now",
+        "socket" => "let the proxy pass requests on to it for now",
     }
 }
 
 table! {
-    /// When an instance may take traffic: one of `http`, `tcp`, `notify`.
+    /// What one instance may use.
+    struct Limits {
+        /// Files and connections open at once.
+        open_files: u64,
+        /// Memory of all its processes together.
+        memory: Size,
+    }
+    later {
+    }
+}
+
+table! {
+    /// When an instance may take traffic: one of `http`, `tcp`, `notify`, `log`, `command`, `alive_for`.
     struct Readiness {
         /// A path whose GET answers 200 to 399.
         http: String,
@@ -183,6 +242,12 @@ table! {
         tcp: bool,
         /// It sends READY=1 to the socket that NOTIFY_SOCKET names.
         notify: bool,
+        /// A line of its output matches this regular expression.
+        log: String,
+        /// This command, run inside the release, exits with 0.
+        command: Vec<Spot<String>>,
+        /// It has run for this long.
+        alive_for: Span,
         /// Between two checks; in its first five seconds an instance is checked every 50 ms.
         interval: Span = show_duration(default::READINESS_INTERVAL),
         /// For one check.
@@ -195,9 +260,28 @@ table! {
         startup_timeout: Span = show_duration(default::STARTUP_TIMEOUT),
     }
     later {
-        log => "use `http`, `tcp = true` or `notify = true` for now",
-        command => "use `http`, `tcp = true` or `notify = true` for now",
-        alive_for => "use `http`, `tcp = true` or `notify = true`: it belongs to services without a proxy before them",
+    }
+}
+
+table! {
+    /// When a running instance is taken for hung, and restarted: one of `http`, `tcp`, `command`, `watchdog`.
+    struct Liveness {
+        /// A path whose GET answers 200 to 399.
+        http: String,
+        /// Its port accepts a connection.
+        tcp: bool,
+        /// This command, run inside the release, exits with 0.
+        command: Vec<Spot<String>>,
+        /// It sends WATCHDOG=1 to the socket that NOTIFY_SOCKET names, at least every `interval`.
+        watchdog: bool,
+        /// Between two checks; with `watchdog` the longest silence, which it sees as WATCHDOG_USEC.
+        interval: Span = show_duration(default::LIVENESS_INTERVAL),
+        /// For one check.
+        timeout: Span = show_duration(default::LIVENESS_TIMEOUT),
+        /// Failures in a row that make it hung.
+        fall: u64 = default::LIVENESS_FALL,
+    }
+    later {
     }
 }
 
@@ -226,6 +310,7 @@ choice! {
         HangUp = "SIGHUP",
         User1 = "SIGUSR1",
         User2 = "SIGUSR2",
+        Abort = "SIGABRT",
         Kill = "SIGKILL",
     }
     later {}
@@ -234,7 +319,7 @@ choice! {
 table! {
     /// What happens when an instance ends by itself.
     struct Restart {
-        /// Which ends lead to a restart.
+        /// Which ends lead to a restart. Default for a worker: `on-failure`.
         policy: RestartPolicy = "always",
         /// Before the first restart; doubled for each further one.
         delay: Span = show_duration(default::RESTART_DELAY),
@@ -242,12 +327,16 @@ table! {
         max_delay: Span = show_duration(default::RESTART_MAX_DELAY),
         /// Ready for this long: the delay starts over.
         reset_after: Span = show_duration(default::RESTART_RESET_AFTER),
+        /// Exit codes that count as success, beside 0.
+        success_codes: Vec<Spot<u64>>,
+        /// Exit codes that lead to a restart whatever the policy says.
+        restart_codes: Vec<Spot<u64>>,
+        /// Exit codes after which it stays down whatever the policy says.
+        stop_codes: Vec<Spot<u64>>,
+        /// Unready for this long: restarted. Only without `liveness`; "0s" is never.
+        unready_after: Span = show_duration(default::UNREADY_AFTER),
     }
     later {
-        success_codes => "leave it out: 0 is success for now",
-        restart_codes => "leave it out: `policy` decides for now",
-        stop_codes => "leave it out: `policy` decides for now",
-        unready_after => "leave it out: an instance that stays unready is not restarted for now",
     }
 }
 
@@ -255,6 +344,125 @@ choice! {
     /// Which ends lead to a restart.
     enum RestartPolicy { Always = "always", OnFailure = "on-failure", Never = "never", }
     later {}
+}
+
+table! {
+    /// How an instance is told to read its configuration again: `signal` or `command`.
+    struct Reload {
+        /// Sent to the main process.
+        signal: ReloadSignal,
+        /// Run inside the release, with the main process in HANDOVER_PID.
+        command: Vec<Spot<String>>,
+        /// For the command, and for READY=1 after RELOADING=1.
+        timeout: Span = show_duration(default::RELOAD_TIMEOUT),
+    }
+    later {
+    }
+}
+
+choice! {
+    /// What tells a process to read its configuration again.
+    enum ReloadSignal { HangUp = "SIGHUP", User1 = "SIGUSR1", User2 = "SIGUSR2", }
+    later {}
+}
+
+table! {
+    /// Commands around the life of an instance, run inside the release as its user.
+    struct Hooks {
+        /// Before each start of an instance; if it fails, that start failed.
+        before_start: Hook,
+        /// After an instance got ready.
+        after_ready: Hook,
+        /// Before the stop signal, after its requests have finished.
+        before_stop: Hook,
+        /// After each end of an instance, before the next start.
+        after_exit: Hook,
+    }
+    later {
+    }
+}
+
+table! {
+    /// A command around the life of an instance.
+    struct Hook {
+        /// Program and arguments, filled in like the service's command.
+        command: Vec<Spot<String>>,
+        /// For its run; all its processes are killed then.
+        timeout: Span = show_duration(default::HOOK_TIMEOUT),
+    }
+    later {
+    }
+}
+
+/// An entry of `depends_on`: a name, or a table that says more.
+#[derive(Debug)]
+pub(super) struct Dependency {
+    /// The service, unless that is missing.
+    pub(super) service: Given<String>,
+    /// How far it has to be.
+    pub(super) until: Given<Until>,
+}
+
+impl Read for Dependency {
+    fn read(value: &Spanned<DeValue<'_>>, key: &str, problems: &mut Problems<'_>) -> Option<Self> {
+        if value.get_ref().is_table() {
+            let DependencyTable { service, until } = DependencyTable::read(value, key, problems)?;
+            return Some(Self { service, until });
+        }
+        if !value.get_ref().is_str() {
+            let problem = not_a(value, key, "a list of names and tables");
+            problems.push(problem.help("write [\"NAME\"], or [{ service = \"NAME\", until = \"started\" }]"));
+            return None;
+        }
+        Some(Self { service: String::read_given(value, key, problems), until: Given::Absent })
+    }
+}
+
+impl schemars::JsonSchema for Dependency {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Dependency".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let table = generator.subschema_for::<DependencyTable>();
+        schemars::json_schema!({ "anyOf": [{ "type": "string" }, table] })
+    }
+}
+
+table! {
+    /// A service that has to be there first.
+    struct DependencyTable {
+        /// Its name.
+        service: String,
+        /// How far it has to be.
+        until: Until = "ready",
+    }
+    later {
+    }
+}
+
+choice! {
+    /// How far a dependency has to be: one of its processes runs, or one of its instances is ready.
+    enum Until { Started = "started", Ready = "ready", }
+    later {}
+}
+
+table! {
+    /// How what a service writes to its output is kept: logs/NAME.log and older ones.
+    struct Output {
+        /// A file of this size is set aside.
+        max_size: Size = show_size(default::OUTPUT_MAX_SIZE),
+        /// A file whose first line is this old is set aside. Default: whatever its age.
+        max_age: Span,
+        /// Files kept, with the current one.
+        files: u64 = default::OUTPUT_FILES,
+    }
+    later {
+    }
 }
 
 table! {
@@ -293,10 +501,17 @@ choice! {
 table! {
     /// How a new release takes over.
     struct Rollout {
-        /// `blue-green`: all new instances get ready, then all traffic moves at once.
+        /// `blue-green`: all new instances get ready, then all traffic moves at once. `rolling`: instance by
+        /// instance. `recreate`: the old release stops before the new one starts; requests are held meanwhile.
         strategy: Strategy = "blue-green",
-        /// How long the old release stays running for an instant way back.
+        /// How long the old release stays running for an instant way back. Only with `blue-green`.
         keep_warm: Span = show_duration(default::KEEP_WARM),
+        /// With `rolling`: how many instances more than `instances` may run at once.
+        max_surge: u64 = default::MAX_SURGE,
+        /// With `rolling`: how many fewer than `instances` may be ready.
+        max_unavailable: u64 = default::MAX_UNAVAILABLE,
+        /// Two releases of it must never run at once: the same as `recreate`.
+        exclusive: bool = default::EXCLUSIVE,
     }
     later {
         steps => "leave it out: it belongs to `strategy = \"canary\"`",
@@ -306,21 +521,16 @@ table! {
         alpha => "leave it out: no rules judge a release yet",
         rule => "leave it out: no rules judge a release yet",
         bake => "leave it out: the way back stays open for `keep_warm`",
-        max_surge => "leave it out: it belongs to `strategy = \"rolling\"`",
-        max_unavailable => "leave it out: it belongs to `strategy = \"rolling\"`",
-        min_healthy => "leave it out: it belongs to `strategy = \"rolling\"`",
-        exclusive => "leave it out: both releases run while one takes over",
-        sticky => "leave it out: all visitors move at once",
+        min_healthy => "leave it out: `max_unavailable` says how many may be missing",
+        sticky => "leave it out: visitors are not kept on a release for now",
     }
 }
 
 choice! {
     /// How a new release takes over.
-    enum Strategy { BlueGreen = "blue-green", }
+    enum Strategy { BlueGreen = "blue-green", Rolling = "rolling", Recreate = "recreate", }
     later {
-        "canary" => "all traffic moves at once for now",
-        "rolling" => "all instances of the new release start beside the old ones for now",
-        "recreate" => "both releases run while one takes over for now",
+        "canary" => "all traffic moves at once, or instance by instance, for now",
     }
 }
 
@@ -328,17 +538,25 @@ choice! {
 type Keys = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
 
 /// The keys of every table.
-pub(super) const TABLES: [Keys; 13] = [
+pub(super) const TABLES: [Keys; 21] = [
     ("the top level", Manifest::KEYS, Manifest::LATER),
     ("[admin]", Admin::KEYS, Admin::LATER),
     ("[proxy]", Proxy::KEYS, Proxy::LATER),
+    ("[log]", Log::KEYS, Log::LATER),
     ("[instances]", Instances::KEYS, Instances::LATER),
     ("[listener.NAME]", Listener::KEYS, Listener::LATER),
     ("[[route]]", Route::KEYS, Route::LATER),
     ("[service.NAME]", Service::KEYS, Service::LATER),
+    ("[service.NAME.limits]", Limits::KEYS, Limits::LATER),
     ("[service.NAME.readiness]", Readiness::KEYS, Readiness::LATER),
+    ("[service.NAME.liveness]", Liveness::KEYS, Liveness::LATER),
     ("[service.NAME.stop]", Stop::KEYS, Stop::LATER),
     ("[service.NAME.restart]", Restart::KEYS, Restart::LATER),
+    ("[service.NAME.reload]", Reload::KEYS, Reload::LATER),
+    ("[service.NAME.hooks]", Hooks::KEYS, Hooks::LATER),
+    ("a hook", Hook::KEYS, Hook::LATER),
+    ("an entry of `depends_on`", DependencyTable::KEYS, DependencyTable::LATER),
+    ("[service.NAME.output]", Output::KEYS, Output::LATER),
     ("[service.NAME.upstream]", Upstream::KEYS, Upstream::LATER),
     ("[service.NAME.balance]", Balance::KEYS, Balance::LATER),
     ("[service.NAME.rollout]", Rollout::KEYS, Rollout::LATER),

@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::Problem;
-use super::nearest::nearest;
+use super::nearest::{called_elsewhere, nearest};
 
 /// What has been found so far.
 #[derive(Debug)]
@@ -224,7 +224,7 @@ pub(super) fn unknown_key<T: Table>(table: &str, key: &str, span: Range<usize>) 
     let problem = Problem::error(&join(table, key), span, format!("unknown key `{key}` {place}"));
     let allowed = format!("allowed here: {}", T::KEYS.join(", "));
     let known = T::KEYS.iter().copied().chain(T::LATER.iter().map(|(later, _)| *later));
-    if let Some(near) = nearest(key, known) {
+    if let Some(near) = nearest(key, known).or_else(|| called_elsewhere(key, T::KEYS)) {
         return problem.label(format!("did you mean `{near}`?")).help(allowed);
     }
     match super::raw::tables_with(key) {
@@ -417,6 +417,8 @@ impl<T: Read> Read for Vec<Spot<T>> {
                 problem = problem.help(format!("write [{}]", words.join(", ")));
             } else if value.get_ref().is_table() {
                 problem = problem.help(format!("write [[{key}]] with double brackets, once for each"));
+            } else {
+                problem = problem.help(format!("write [{}]", problems.text(&value.span())));
             }
             problems.push(problem);
             return None;

@@ -6,8 +6,13 @@ use super::raw;
 
 /// What has no default, by the type of its table. The types themselves allow every key to be absent, so that all
 /// that is missing is said at once.
-const REQUIRED: [(&str, &[&str]); 3] =
-    [("Listener", &["bind"]), ("Route", &["listener", "service"]), ("Service", &["release", "command"])];
+const REQUIRED: [(&str, &[&str]); 5] = [
+    ("Listener", &["bind"]),
+    ("Route", &["listener", "service"]),
+    ("Service", &["release", "command"]),
+    ("Hook", &["command"]),
+    ("DependencyTable", &["service"]),
+];
 
 /// The schema as text, as it is committed.
 pub(crate) fn text() -> String {

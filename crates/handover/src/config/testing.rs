@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::checked::Machine;
 use super::error::{ConfigError, Report, ReportStyle};
 use super::{Loaded, parse};
 
@@ -20,14 +21,40 @@ command = [\"./hello\"]
 instances = 2
 ";
 
+/// A machine on which whoever runs Handover may do little.
+pub(crate) const USERS: Machine = Machine {
+    is_root: false,
+    account: |_, _| Err("it is not asked".to_owned()),
+    memory: || Err("no cgroup of its own".to_owned()),
+    open_files: 4096,
+};
+
+/// A machine on which everything is granted; the only user is `www-data`, the only group `adm`.
+pub(crate) const ROOTS: Machine = Machine {
+    is_root: true,
+    account: |user, group| match (user, group) {
+        ("www-data", None | Some("adm")) => Ok(()),
+        ("www-data", Some(group)) => Err(format!("there is no group `{group}`")),
+        _ => Err(format!("there is no user `{user}`")),
+    },
+    memory: || Ok(()),
+    open_files: u64::MAX,
+};
+
 /// Checks `text` as `handover.toml` in `folder`, with its releases there.
 pub(crate) fn check(folder: &Path, text: &str) -> Result<Loaded, ConfigError> {
+    check_on(USERS, folder, text)
+}
+
+/// The same on that machine.
+pub(crate) fn check_on(machine: Machine, folder: &Path, text: &str) -> Result<Loaded, ConfigError> {
     for version in ["v1", "v2"] {
         let release = folder.join("releases").join(version);
         std::fs::create_dir_all(&release).unwrap();
         std::fs::write(release.join("hello"), "").unwrap();
+        host::folder::set_rights(&release.join("hello"), true).unwrap();
     }
-    parse(&folder.join("handover.toml"), text.to_owned(), Some(folder.join("state")))
+    parse(&folder.join("handover.toml"), text.to_owned(), Some(folder.join("state")), machine)
 }
 
 /// The small manifest, with more keys of its service.

@@ -27,9 +27,16 @@ pub(super) struct Ports(pub(super) (u16, u16));
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PathText(pub(super) String);
 
+/// A file mode creation mask: `"027"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Umask(pub(super) u32);
+
 /// An address to listen on: `"0.0.0.0:8080"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Address(pub(super) SocketAddr);
+
+/// A mask has no bits beyond the permissions.
+const UMASK_MAX: u32 = 0o777;
 
 /// Gives a value type its place in the schema: a string with a pattern.
 macro_rules! text_schema {
@@ -54,6 +61,7 @@ text_schema!(Span, "duration with units", r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$")
 text_schema!(Size, "size with a unit", "^[0-9]+ ?(B|KiB|MiB|GiB|TiB)?$");
 text_schema!(Ports, "range of ports", "^[0-9]+ ?- ?[0-9]+$");
 text_schema!(PathText, "path", "^[^\\u0000-\\u001f]+$");
+text_schema!(Umask, "octal digits", "^(0o)?[0-7]{1,4}$");
 text_schema!(Address, "IP:PORT", r"^(\[[0-9a-fA-F:.]+\]|[0-9.]+):[0-9]+$");
 
 /// Reads text by `parse`; a bare number gets told what to write.
@@ -128,6 +136,21 @@ impl Read for PathText {
             return None;
         }
         Some(Self(text))
+    }
+}
+
+impl Read for Umask {
+    fn read(value: &Spanned<DeValue<'_>>, key: &str, problems: &mut Problems<'_>) -> Option<Self> {
+        let text = String::read(value, key, problems)?;
+        let digits = text.strip_prefix("0o").unwrap_or(&text);
+        let is_octal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        let mask = u32::from_str_radix(digits, 8).ok().filter(|mask| is_octal && *mask <= UMASK_MAX);
+        if mask.is_none() {
+            let message = format!("`{}` cannot be \"{text}\"", last(key));
+            let help = "write one to three octal digits, such as \"027\": nothing for others, no writing for the group";
+            problems.push(Problem::error(key, value.span(), message).label("no file mode mask").help(help));
+        }
+        mask.map(Self)
     }
 }
 

@@ -31,7 +31,9 @@ use wire::link::Hello;
 use wire::record::Record;
 use wire::sealed::Boot;
 
-use super::operations::{Asking, QUESTIONS_MAX, Question};
+use super::beside::Beside;
+use super::look::Look;
+use super::operations::{Asking, QUESTIONS_MAX};
 use super::{admin_server, answers, terminal};
 
 /// The descriptor that the holder starts a role with.
@@ -59,6 +61,12 @@ pub(super) enum AgentError {
          (state directory: {})", .0.display()
     )]
     Nothing(PathBuf),
+    /// What said so is no longer readable.
+    #[error(
+        "what should run is not known any more: {}; what runs goes on for now. Restore one of these files, or begin \
+         anew: `handover down`, then `handover up -c FILE`", .0.join("; ")
+    )]
+    Damaged(Vec<String>),
     /// The record was read, and says something impossible.
     #[error("the record cannot be used: {0}")]
     Resume(#[from] ResumeError),
@@ -141,22 +149,29 @@ async fn live(layout: Layout, generation: u64) -> Result<(), AgentError> {
         ended = &mut ground.started.task => return end_of_fleet(ended),
     };
     let controller = match controller(&mut ground, boot) {
-        Err(nothing @ AgentError::Nothing(_)) => return Err(end_all(ground, nothing).await),
+        Err(nothing @ (AgentError::Nothing(_) | AgentError::Damaged(_))) => {
+            return Err(end_all(ground, nothing).await);
+        }
         controller => controller?,
     };
     let Ground { layout, clock, console, record, started, proxies, sender, mut events, .. } = ground;
     let history = History::start(layout.history()).map_err(system("history does not start"))?;
-    let files = Files::new(&layout, record, history, sender);
-    let fleet::Started { holder, admin, mut task, .. } = started;
+    let look = Look { logs: layout.logs(), history: history.reader() };
+    let files = Files::new(&layout, record, history, sender).telling(started.holder.output_limits());
+    let fleet::Started { holder, admin, usage, mut task, .. } = started;
+    let mut beside = Beside::new(usage);
     let (questions, mut asked) = mpsc::channel(QUESTIONS_MAX);
-    serve_admin(&layout, controller.record().manifest.admin_bind, questions, admin)?;
+    serve_admin(&layout, controller.record().manifest.admin_bind, Asking { questions, look }, admin)?;
     let mut agent: Running = Agent::new(controller, holder, proxies, files, People::new(console), clock);
     let start = tokio::time::Instant::now() - clock.now().since_start();
     loop {
         let timeout = agent.poll_timeout();
         tokio::select! {
-            Some(event) = events.recv() => agent.handle(event),
-            Some(question) = asked.recv() => answers::answer(&mut agent, question),
+            Some(event) = events.recv() => {
+                beside.hear(&event);
+                agent.handle(event);
+            }
+            Some(question) = asked.recv() => answers::answer(&mut agent, &beside, question),
             () = until(start, timeout) => agent.handle(Event::Timeout),
             ended = &mut task => return end_of_fleet(ended),
         }
@@ -214,7 +229,13 @@ fn controller(ground: &mut Ground, boot: Option<Boot>) -> Result<Controller, Age
             keep_damaged(ground);
             Controller::first_record(boot, wall)
         }
-        (None, None) => return Err(AgentError::Nothing(ground.layout.state_dir.clone())),
+        (None, None) if ground.loaded.damaged.is_empty() => {
+            return Err(AgentError::Nothing(ground.layout.state_dir.clone()));
+        }
+        (None, None) => {
+            let damaged = ground.loaded.damaged.iter().map(ToString::to_string).collect();
+            return Err(AgentError::Damaged(damaged));
+        }
     };
     let holder = &ground.started.holder;
     holder.inherit(boot.as_ref().map_or(&record.environment, |boot| &boot.environment));
@@ -253,12 +274,12 @@ fn keep_damaged(ground: &Ground) {
 fn serve_admin(
     layout: &Layout,
     bind: SocketAddr,
-    questions: mpsc::Sender<Question>,
+    asking: Asking,
     listeners: watch::Receiver<fleet::AdminListeners>,
 ) -> Result<(), AgentError> {
     let token = admin_server::token(layout).map_err(system("the admin token"))?;
     let names = if bind.ip().is_unspecified() { Vec::new() } else { vec![bind.ip().to_string()] };
-    let server = Server::new(std::sync::Arc::new(Asking(questions)));
+    let server = Server::new(std::sync::Arc::new(asking));
     tokio::task::spawn_local(admin_server::run(server, TcpAccess { token, names }, listeners));
     Ok(())
 }

@@ -46,6 +46,7 @@ mod tests {
             admin_bind_is_default: true,
             proxy_threads: 1,
             access_log: false,
+            log: Default::default(),
             instance_ports: (1, 2),
             listeners: Default::default(),
             routes: Vec::new(),

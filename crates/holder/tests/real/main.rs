@@ -6,6 +6,7 @@
 
 mod role;
 mod scenarios;
+mod supervision;
 mod world;
 
 use std::path::PathBuf;
@@ -42,6 +43,9 @@ fn internal(arguments: &[String]) -> ExitCode {
                 eprintln!("{error}");
                 ExitCode::FAILURE
             })
+        }
+        "apply" => {
+            role::apply(&value("--state-dir").expect("--state-dir"), &value("--run-dir").expect("--run-dir"))
         }
         kind => role::run(
             kind,

@@ -156,6 +156,18 @@ impl Role {
     }
 }
 
+/// What stands for applying a manifest: it says that it has begun, and ends when it is let go.
+pub(crate) fn apply(state_dir: &str, run_dir: &str) -> ExitCode {
+    let layout = Layout::new(state_dir, run_dir);
+    let path = layout.run_dir.join("test-applied");
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).expect("a file");
+    file.write_all(b"begun\n").expect("a line");
+    while layout.run_dir.join("test-apply-waits").exists() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    ExitCode::SUCCESS
+}
+
 fn read_message(path: &Path) -> ToHolder {
     serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON")
 }

@@ -10,7 +10,7 @@ use wire::vault::ListenerUse;
 
 use crate::world::World;
 
-type Scenario = (&'static str, fn());
+pub(crate) type Scenario = (&'static str, fn());
 
 const ALL: &[Scenario] = &[
     ("roles_are_started_linked_and_restarted", roles_are_started_linked_and_restarted),
@@ -36,7 +36,10 @@ const ALL: &[Scenario] = &[
 pub(crate) fn run(filter: Option<&String>) -> ExitCode {
     // What the killed holders leave is ours to reap, whatever process 1 does.
     process::become_subreaper().expect("a subreaper");
-    let wanted = ALL.iter().filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter.as_str())));
+    let wanted = ALL
+        .iter()
+        .chain(crate::supervision::ALL)
+        .filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter.as_str())));
     let started: Vec<_> =
         wanted.map(|(name, scenario)| (name, Instant::now(), std::thread::spawn(scenario))).collect();
     let mut failed = 0;
@@ -64,12 +67,12 @@ fn bind(world: &World) -> String {
     bound["body"]["address"].as_str().expect("an address").to_owned()
 }
 
-fn pid_of_role(world: &World, kind: &str, generation: u64) -> u32 {
+pub(crate) fn pid_of_role(world: &World, kind: &str, generation: u64) -> u32 {
     let path = world.layout.rescue_socket(kind, generation);
     world.until("a role's socket", || Some(host::channel::Channel::connect(&path).ok()?.peer().ok()?.pid))
 }
 
-fn kill(pid: u32, signal: i32) {
+pub(crate) fn kill(pid: u32, signal: i32) {
     process::signal_pid(pid, signal).expect("a process");
 }
 

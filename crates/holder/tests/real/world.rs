@@ -21,7 +21,7 @@ static ENDED: Mutex<BTreeMap<u32, Ended>> = Mutex::new(BTreeMap::new());
 pub(crate) struct World {
     pub(crate) layout: Layout,
     pub(crate) holder: Cell<u32>,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     commands: Cell<u32>,
 }
 
@@ -69,7 +69,7 @@ impl World {
         std::fs::rename(part, whole).expect("a file");
     }
 
-    fn events(&self, kind: &str, generation: u64) -> Vec<Value> {
+    pub(crate) fn events(&self, kind: &str, generation: u64) -> Vec<Value> {
         let path = self.layout.run_dir.join(format!("test-{kind}-{generation}.events"));
         let text = std::fs::read_to_string(path).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
@@ -137,8 +137,12 @@ impl World {
 
     /// Starts an instance that runs this line of shell.
     pub(crate) fn spawn(&self, name: &str, line: &str) -> ToHolder {
+        ToHolder::Spawn(Box::new(self.spec(name, line)))
+    }
+
+    pub(crate) fn spec(&self, name: &str, line: &str) -> SpawnSpec {
         let file_name = name.replace('/', ".");
-        ToHolder::Spawn(Box::new(SpawnSpec {
+        SpawnSpec {
             instance: name.to_owned(),
             file_name,
             program: "/bin/sh".to_owned(),
@@ -152,13 +156,35 @@ impl World {
             stop_signal: process::TERM,
             grace_ms: 300,
             ..SpawnSpec::default()
-        }))
+        }
     }
 
     pub(crate) fn spawned(&self, generation: u64, name: &str) -> u32 {
         let event =
             self.event("agent", generation, |e| e["kind"] == "spawned" && e["body"]["instance"] == name);
         u32::try_from(event["body"]["pid"].as_u64().expect("a pid")).expect("a pid")
+    }
+
+    /// How the main process of an instance ended, once that was told.
+    pub(crate) fn exited(&self, generation: u64, name: &str) -> Value {
+        let of = |e: &Value| e["kind"] == "exited" && e["body"]["instance"] == name;
+        self.event("agent", generation, of)["body"]["status"].clone()
+    }
+
+    /// Why an instance was not started.
+    pub(crate) fn refused(&self, name: &str) -> String {
+        let of = |e: &Value| e["kind"] == "spawn-failed" && e["body"]["instance"] == name;
+        self.event("agent", 1, of)["body"]["error"].as_str().expect("text").to_owned()
+    }
+
+    /// The words of its standard output, once there are that many.
+    pub(crate) fn words(&self, file_name: &str, count: usize) -> Vec<String> {
+        let (out, _) = self.layout.output(file_name);
+        self.until(&format!("{count} words in {}", out.display()), || {
+            let text = std::fs::read_to_string(&out).ok().filter(|text| text.ends_with('\n'))?;
+            let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+            (words.len() >= count).then_some(words)
+        })
     }
 
     /// Its file, once that is not empty.
@@ -189,12 +215,22 @@ impl Drop for World {
     fn drop(&mut self) {
         // After a failure: no holder, no roles, no services.
         let trees = host::process_tree::Trees::new(&self.layout.state_dir);
-        for pid in [Some(self.holder.get()), self.holder_in_file()].into_iter().flatten() {
-            let _ = process::signal_pid(pid, process::KILL);
-        }
         let begun = Instant::now();
-        while !trees.kill_unknown(&[]).is_empty() && begun.elapsed() < DEADLINE {
+        let mut lock = None;
+        while begun.elapsed() < DEADLINE {
+            // Who has the lock is the only one that could start a holder.
+            lock =
+                lock.or_else(|| host::file::Lock::try_exclusive(&self.layout.holder_lock()).ok().flatten());
+            if lock.is_none() {
+                for pid in [Some(self.holder.get()), self.holder_in_file()].into_iter().flatten() {
+                    let _ = process::signal_pid(pid, process::KILL);
+                }
+            }
+            let left = trees.kill_unknown(&[]);
             Self::reap();
+            if lock.is_some() && left.is_empty() {
+                break;
+            }
             std::thread::sleep(Duration::from_millis(2));
         }
         trees.remove_base();

@@ -9,13 +9,17 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::unistd::{Gid, Uid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::Mode;
+use rustix::fs::{Access, Mode, access};
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, setrlimit, umask};
+use rustix::process::{Resource, Rlimit, getegid, geteuid, setrlimit, umask};
 
 use super::Setup;
+use crate::account::{self, Account};
 
+/// Mask where none is asked for.
+const UMASK: u32 = 0o022;
 /// First number of the descriptors a program is given.
 const FIRST: i32 = 3;
 /// Signals have numbers from 1 to this.
@@ -48,6 +52,8 @@ fn prepare(setup: &Setup, spare: i32) -> Step {
         let what = what.to_owned();
         move |error: io::Error| (what, error)
     };
+    // While anything that this opens is still closed before the program.
+    let account = becoming(setup).map_err(step("becoming its user"))?;
     match rustix::process::setsid() {
         // It leads a group already, and with that a session or a job of its own.
         Ok(_) | Err(Errno::PERM) => {}
@@ -56,23 +62,105 @@ fn prepare(setup: &Setup, spare: i32) -> Step {
     if let Some(procs) = &setup.cgroup_procs {
         std::fs::write(procs, "0").map_err(step(&format!("entering its cgroup by {}", procs.display())))?;
     }
-    streams(setup)?;
+    streams(setup, account.as_ref())?;
     descriptors(&setup.descriptors, spare).map_err(step("placing its descriptors"))?;
     signals().map_err(step("setting its signals to default"))?;
-    if let Some((soft, hard)) = setup.open_files {
-        let limit = |n| (n != libc::RLIM_INFINITY).then_some(n);
-        setrlimit(Resource::Nofile, Rlimit { current: limit(soft), maximum: limit(hard) })
-            .map_err(|error| step("its limit of open descriptors")(error.into()))?;
+    if let Some(limit) = setup.open_files {
+        limit_open_files(limit).map_err(step("its limit of open files"))?;
     }
-    umask(Mode::from_raw_mode(0o022));
+    umask(Mode::from_bits_truncate(setup.umask.unwrap_or(UMASK)));
+    if let Some(account) = &account {
+        if let Some(socket) = &setup.notify_socket {
+            std::os::unix::fs::lchown(socket, Some(account.uid), Some(account.gid))
+                .map_err(step(&format!("giving it its notify socket {}", socket.display())))?;
+        }
+        become_account(account).map_err(step(&format!("becoming user {}", account.name)))?;
+    }
+    if let Some(socket) = &setup.notify_socket {
+        let refused = step(&format!("its notify socket {}{}", socket.display(), closed_on_the_way(socket)));
+        access(socket, Access::WRITE_OK).map_err(|error| refused(error.into()))?;
+    }
     if let Some(directory) = &setup.working_directory {
-        std::env::set_current_dir(directory)
-            .map_err(step(&format!("its working directory {}", directory.display())))?;
+        std::env::set_current_dir(directory).map_err(|error| {
+            let hint = closed_on_the_way(&directory.join("in"));
+            (format!("its working directory {}{hint}", directory.display()), error)
+        })?;
     }
     Ok(())
 }
 
-fn streams(setup: &Setup) -> Step {
+/// Whom it is to become; `None` where it stays who it is.
+fn becoming(setup: &Setup) -> io::Result<Option<Account>> {
+    if setup.user.is_none() && setup.group.is_none() {
+        return Ok(None);
+    }
+    let own = geteuid().as_raw();
+    let user = setup.user.clone().unwrap_or_else(|| own.to_string());
+    let account = account::lookup(&user, setup.group.as_deref())?;
+    if !account::is_root() {
+        if account.uid == own && account.gid == getegid().as_raw() {
+            return Ok(None);
+        }
+        let text = format!(
+            "only root may start a program as another user or group, and Handover runs as user {own}; start it as root, \
+             or remove `user` and `group`"
+        );
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
+    Ok(Some(account))
+}
+
+/// Becomes that user for good.
+fn become_account(account: &Account) -> io::Result<()> {
+    let groups: Vec<Gid> = account.groups.iter().copied().map(Gid::from_raw).collect();
+    let (user, group) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+    // The groups first: afterwards it may not.
+    nix::unistd::setgroups(&groups)?;
+    nix::unistd::setresgid(group, group, group)?;
+    nix::unistd::setresuid(user, user, user)?;
+    let root = Uid::from_raw(0);
+    let is_whole = {
+        let (users, groups) = (nix::unistd::getresuid()?, nix::unistd::getresgid()?);
+        [users.real, users.effective, users.saved] == [user; 3]
+            && [groups.real, groups.effective, groups.saved] == [group; 3]
+    };
+    if !is_whole || (user != root && nix::unistd::setresuid(root, root, root).is_ok()) {
+        return Err(io::Error::other("it could still become root again, so it is not started"));
+    }
+    Ok(())
+}
+
+fn limit_open_files((soft, hard): (u64, u64)) -> io::Result<()> {
+    let limit = |n| (n != libc::RLIM_INFINITY).then_some(n);
+    match setrlimit(Resource::Nofile, Rlimit { current: limit(soft), maximum: limit(hard) }) {
+        Ok(()) => Ok(()),
+        Err(Errno::PERM) => {
+            let most = crate::limits::open_files_hard();
+            let text = format!(
+                "{hard} is over the {most} that Handover itself may have; lower `open_files` in `limits`, or raise that \
+                 (`LimitNOFILE=` in its unit, `ulimit -Hn`)"
+            );
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Which directory on the way to a path does not let this user through, in words.
+fn closed_on_the_way(path: &Path) -> String {
+    let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
+    above.reverse();
+    let closed = above.into_iter().find(|path| access(*path, Access::EXEC_OK) == Err(Errno::ACCESS));
+    closed.map_or_else(String::new, |closed| {
+        format!(
+            " (user {} may not pass through {}; `chmod o+x` lets it, or choose a place that others may enter)",
+            geteuid().as_raw(),
+            closed.display()
+        )
+    })
+}
+
+fn streams(setup: &Setup, owner: Option<&Account>) -> Step {
     let named = |path: &Path| {
         let path = path.display().to_string();
         move |error: io::Error| (path, error)
@@ -80,7 +168,15 @@ fn streams(setup: &Setup) -> Step {
     let null = Path::new("/dev/null");
     let input = File::open(null).map_err(named(null))?;
     rustix::stdio::dup2_stdin(&input).map_err(|error| named(null)(error.into()))?;
-    let append = |path: &Path| OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    let append = |path: &Path| {
+        let flags = libc::O_NOFOLLOW;
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(path)?;
+        if let Some(owner) = owner {
+            // It may open it once more, as /dev/stdout.
+            std::os::unix::fs::fchown(&file, Some(owner.uid), Some(owner.gid))?;
+        }
+        io::Result::Ok(file)
+    };
     if let Some(path) = &setup.stdout {
         let file = append(path).map_err(named(path))?;
         rustix::stdio::dup2_stdout(&file).map_err(|error| named(path)(error.into()))?;
@@ -169,17 +265,20 @@ fn execute(setup: &Setup) -> io::Error {
 /// The reason in words, with what to do where that is known.
 fn refused(setup: &Setup, error: io::Error) -> String {
     let program = &setup.program;
+    let path = Path::new(program);
     let hint = match error.raw_os_error() {
-        Some(libc::ENOENT) if Path::new(program).exists() => {
-            " (the file is there; the interpreter in its #! line, or its dynamic loader, is not)"
+        Some(libc::ENOENT) if path.exists() => {
+            " (the file is there; the interpreter in its #! line, or its dynamic loader, is not)".to_owned()
         }
-        Some(libc::EACCES) if Path::new(program).is_dir() => " (it is a directory)",
+        Some(libc::EACCES) if path.is_dir() => " (it is a directory)".to_owned(),
         Some(libc::EACCES) => {
-            " (is it executable? `chmod +x` makes it so; is its file system mounted noexec?)"
+            let closed = closed_on_the_way(path);
+            let or_it = " (is it executable? `chmod +x` makes it so; is its file system mounted noexec?)";
+            if closed.is_empty() { or_it.to_owned() } else { closed }
         }
-        Some(libc::ENOEXEC) => " (no program for this machine; a script needs a #! line)",
-        Some(libc::E2BIG) => " (arguments and environment are too long)",
-        _ => "",
+        Some(libc::ENOEXEC) => " (no program for this machine; a script needs a #! line)".to_owned(),
+        Some(libc::E2BIG) => " (arguments and environment are too long)".to_owned(),
+        _ => String::new(),
     };
     format!("cannot start {program}: {error}{hint}")
 }

@@ -7,6 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::net::RecvFlags;
+use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
 use crate::Descriptor;
@@ -41,5 +43,18 @@ impl Socket {
 
     pub(super) async fn recv(&self, bytes: &mut [u8]) -> io::Result<usize> {
         self.0.recv(bytes).await
+    }
+
+    pub(super) async fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        let look = || {
+            let (_, received) =
+                rustix::net::recv(&self.0, &mut *bytes, RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
+            Ok(received)
+        };
+        self.0.async_io(Interest::READABLE, look).await
+    }
+
+    pub(super) fn take(&self) {
+        let _ = self.0.try_recv(&mut [0; 1]); // what does not fit is dropped with it
     }
 }

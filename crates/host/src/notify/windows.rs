@@ -24,4 +24,12 @@ impl Socket {
     pub(super) async fn recv(&self, _: &mut [u8]) -> io::Result<usize> {
         match *self {}
     }
+
+    pub(super) async fn peek(&self, _: &mut [u8]) -> io::Result<usize> {
+        match *self {}
+    }
+
+    pub(super) fn take(&self) {
+        match *self {}
+    }
 }

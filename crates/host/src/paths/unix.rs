@@ -7,11 +7,16 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
+/// What a login of root gets.
+const ROOTS_LOGIN: &str = "/run/user/0";
+
 pub(super) fn runtime_base() -> Option<PathBuf> {
     let euid = geteuid();
     if let Some(base) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
         && base.is_absolute()
         && std::fs::metadata(&base).is_ok_and(|m| m.is_dir() && m.uid() == euid.as_raw())
+        // Root's own is closed to the users that services run as, and goes with root's last login.
+        && base != Path::new(ROOTS_LOGIN)
     {
         return Some(base);
     }

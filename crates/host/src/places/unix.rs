@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// The bit that lets everybody write. A file's own group is trusted: it is what the file's owner chose.
 const WRITABLE_BY_ALL: u32 = 0o002;
+/// The bit that lets everybody read.
+const READABLE_BY_ALL: u32 = 0o004;
 
 #[expect(clippy::unnecessary_wraps, reason = "on Windows the environment may not name it")]
 pub(super) fn manifest() -> Option<PathBuf> {
@@ -24,4 +26,8 @@ pub(super) fn state_dir() -> Option<PathBuf> {
 
 pub(super) fn others_may_change(path: &Path) -> io::Result<bool> {
     Ok(std::fs::metadata(path)?.mode() & WRITABLE_BY_ALL != 0)
+}
+
+pub(super) fn others_may_read(path: &Path) -> io::Result<bool> {
+    Ok(std::fs::metadata(path)?.mode() & READABLE_BY_ALL != 0)
 }

@@ -21,3 +21,7 @@ pub(super) fn state_dir() -> Option<PathBuf> {
 pub(super) fn others_may_change(path: &Path) -> io::Result<bool> {
     std::fs::metadata(path).map(|_| false)
 }
+
+pub(super) fn others_may_read(path: &Path) -> io::Result<bool> {
+    std::fs::metadata(path).map(|_| false)
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
@@ -18,6 +18,9 @@ use rustix::process::{
 use super::{Ended, Start};
 use crate::Descriptor;
 
+/// How the kernel marks a program whose file is gone.
+const DELETED: &str = " (deleted)";
+
 /// What `/proc/PID/stat` says of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stat {
@@ -25,6 +28,10 @@ pub(crate) struct Stat {
     pub(crate) parent: u32,
     pub(crate) session: u32,
     pub(crate) start_ticks: u64,
+    /// Processor time in clock ticks: its own, and of children that it has waited for.
+    pub(crate) cpu_ticks: u64,
+    /// Resident memory in pages.
+    pub(crate) resident_pages: u64,
     /// As `waitpid` would give it; 0 also when we may not know.
     exit: i32,
 }
@@ -39,11 +46,14 @@ pub(crate) fn stat(pid: u32) -> Option<Stat> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may contain anything, parentheses too.
     let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_ascii_whitespace().collect();
+    let number = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
     Some(Stat {
         state: *fields.first()?.as_bytes().first()?,
         parent: fields.get(1)?.parse().ok()?,
         session: fields.get(3)?.parse().ok()?,
         start_ticks: fields.get(19)?.parse().ok()?,
+        cpu_ticks: (11..15).map(number).sum(),
+        resident_pages: number(21),
         exit: fields.get(49).and_then(|code| code.parse().ok()).unwrap_or(0),
     })
 }
@@ -81,6 +91,18 @@ pub(super) fn is_alive(pid: u32) -> bool {
 
 pub(super) fn start_ticks(pid: u32) -> Option<u64> {
     stat(pid).map(|stat| stat.start_ticks)
+}
+
+/// A line of `/proc/PID/status`, without its name.
+pub(crate) fn status_field(pid: u32, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    text.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned()))
+}
+
+pub(super) fn executable(pid: u32) -> io::Result<PathBuf> {
+    let path = std::fs::read_link(format!("/proc/{pid}/exe"))?;
+    let without = path.to_str().and_then(|path| path.strip_suffix(DELETED)).map(PathBuf::from);
+    Ok(without.filter(|_| !path.exists()).unwrap_or(path))
 }
 
 fn keep_over_exec(number: i32) -> io::Result<()> {

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "calls of the Windows API")]
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use windows_sys::Win32::Foundation::{CloseHandle, STILL_ACTIVE};
 use windows_sys::Win32::System::Threading::{
@@ -28,6 +28,10 @@ pub(super) fn is_alive(pid: u32) -> bool {
 
 pub(super) fn start_ticks(_: u32) -> Option<u64> {
     None
+}
+
+pub(super) fn executable(_: u32) -> io::Result<PathBuf> {
+    unsupported()
 }
 
 pub(super) fn replace_self(_: &Path, _: &[String], _: &[Descriptor]) -> io::Error {

@@ -5,45 +5,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{INSTANCE_VARIABLE, STATE_VARIABLE, Tree};
+use crate::cgroup;
 use crate::process::{self, all_pids, environment, stat};
 
 /// Most cgroups of one name, while earlier ones still have processes.
 const SAME_NAME_MAX: u32 = 100;
 /// Most rounds of looking for processes that were forked while we killed the others.
 const ROUNDS_MAX: u32 = 20;
-
-/// Where the cgroup v2 hierarchy is mounted, and which part of it.
-fn mount(mountinfo: &str) -> Option<(PathBuf, PathBuf)> {
-    mountinfo.lines().find_map(|line| {
-        let (mount, system) = line.split_once(" - ")?;
-        (system.split(' ').next() == Some("cgroup2")).then_some(())?;
-        let mut fields = mount.split(' ').skip(3);
-        Some((plain(fields.next()?), plain(fields.next()?)))
-    })
-}
-
-/// Spaces and the like are written as octal numbers there.
-fn plain(text: &str) -> PathBuf {
-    PathBuf::from(text.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\"))
-}
-
-/// The directory of our own cgroup.
-fn own(mountinfo: &str, cgroups: &str) -> Option<PathBuf> {
-    let (root, point) = mount(mountinfo)?;
-    let path = Path::new(cgroups.lines().find_map(|line| line.strip_prefix("0::"))?);
-    let below = path.strip_prefix(&root).ok()?;
-    // Outside of what our namespace shows.
-    (!below.components().any(|part| part.as_os_str() == "..")).then(|| point.join(below))
-}
+/// So many that find nobody are the end of it.
+const ROUNDS_IN_VAIN: u32 = 2;
 
 pub(super) fn make_base(name: &str) -> Option<PathBuf> {
     use rustix::fs::{Access, access};
-    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let cgroups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = own(&mountinfo, &cgroups)?;
+    let home = cgroup::home(process::current_pid(), Some(name))?;
     // Moving a process needs that right on the group that both groups are in.
-    access(own.join("cgroup.procs"), Access::WRITE_OK).ok()?;
-    let base = own.join(name);
+    access(home.join("cgroup.procs"), Access::WRITE_OK).ok()?;
+    let base = home.join(name);
     make_directory(&base).ok()?;
     access(base.join("cgroup.procs"), Access::WRITE_OK).ok()?;
     Some(base)
@@ -87,18 +64,23 @@ fn kill_cgroup(cgroup: &Path) -> io::Result<()> {
     match std::fs::OpenOptions::new().write(true).open(cgroup.join("cgroup.kill")) {
         Ok(mut file) => io::Write::write_all(&mut file, b"1"),
         // Before Linux 5.14, or the cgroup is gone and with it its processes.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => kill_rounds(|| processes(cgroup)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            kill_rounds(|| cgroup::processes_below(cgroup))
+        }
         Err(error) => Err(error),
     }
 }
 
-/// Kills what `find` finds until it finds nothing new: a killed process forks no more.
+/// Kills what `find` finds until it finds nothing new, twice: a killed process forks no more, and one that is just
+/// becoming another program has no environment for a moment.
 fn kill_rounds(find: impl Fn() -> BTreeSet<u32>) -> io::Result<()> {
     let mut killed = BTreeSet::new();
     let mut failed = None;
+    let mut in_vain = 0;
     for _ in 0..ROUNDS_MAX {
         let found: Vec<u32> = find().difference(&killed).copied().collect();
-        if found.is_empty() {
+        in_vain = if found.is_empty() { in_vain + 1 } else { 0 };
+        if in_vain == ROUNDS_IN_VAIN {
             break;
         }
         for pid in found {
@@ -112,24 +94,59 @@ fn kill_rounds(find: impl Fn() -> BTreeSet<u32>) -> io::Result<()> {
     failed.map_or(Ok(()), Err)
 }
 
-fn processes(cgroup: &Path) -> BTreeSet<u32> {
-    let text = std::fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
-    text.lines().filter_map(|pid| pid.parse().ok()).filter(|pid| *pid != 0).collect()
+pub(super) fn contains(state: &str, tree: &Tree, pid: u32) -> bool {
+    let own = process::current_pid();
+    let Some(stat) = stat(pid).filter(process::Stat::is_alive) else { return false };
+    if pid <= 1 || pid == own {
+        return false;
+    }
+    match &tree.cgroup {
+        Some(cgroup) => cgroup::of(pid).is_some_and(|group| group.starts_with(cgroup)),
+        None => is_member(state, tree, session_of(tree), pid, &stat),
+    }
+}
+
+pub(super) fn limit_memory(
+    base: Option<&Path>,
+    state: &str,
+    cgroup: &Path,
+    bytes: u64,
+) -> Result<(), String> {
+    let Some(base) = base else { return Err(cgroup::refusal(process::current_pid())) };
+    let is_ours = |pid| pid == process::current_pid() || owner(pid, state).is_some();
+    cgroup::enable(base, cgroup::MEMORY, is_ours)?;
+    std::fs::write(cgroup.join("memory.max"), bytes.to_string())
+        .map_err(|error| format!("{} does not take a limit of {bytes} bytes: {error}", cgroup.display()))
+}
+
+/// Whether some Handover's holder started it.
+pub(crate) fn belongs_to_a_handover(pid: u32) -> bool {
+    let variable = format!("{STATE_VARIABLE}=");
+    environment(pid).split(|byte| *byte == 0).any(|entry| entry.starts_with(variable.as_bytes()))
+}
+
+/// The session of a tree's main process, as long as it is that one's.
+fn session_of(tree: &Tree) -> Option<u32> {
+    // A session's number is not given to a new process while anybody is in it: if a process of that number lives
+    // and is not the main one, the session that we made has ended.
+    let is_ours = stat(tree.pid).is_none_or(|leader| leader.start_ticks == tree.start_ticks);
+    Some(tree.pid).filter(|pid| *pid != 0 && is_ours)
+}
+
+fn is_member(state: &str, tree: &Tree, session: Option<u32>, pid: u32, stat: &process::Stat) -> bool {
+    session.is_some_and(|session| stat.session == session || pid == session)
+        || owner(pid, state).is_some_and(|instance| instance == tree.instance)
 }
 
 /// Living processes of a tree without a cgroup.
 fn members(state: &str, tree: &Tree) -> BTreeSet<u32> {
-    // A session's number is not given to a new process while anybody is in it: if a process of that number lives
-    // and is not the main one, the session that we made has ended.
-    let leader = stat(tree.pid);
-    let session_is_ours = leader.is_none_or(|leader| leader.start_ticks == tree.start_ticks);
+    let session = session_of(tree);
     all_pids()
         .into_iter()
         .filter(|pid| *pid > 1 && *pid != process::current_pid())
         .filter(|pid| {
             let Some(stat) = stat(*pid).filter(process::Stat::is_alive) else { return false };
-            (session_is_ours && tree.pid != 0 && (stat.session == tree.pid || *pid == tree.pid))
-                || owner(*pid, state).is_some_and(|instance| instance == tree.instance)
+            is_member(state, tree, session, *pid, &stat)
         })
         .collect()
 }
@@ -194,13 +211,14 @@ pub(super) fn kill_unknown(base: Option<&Path>, state: &str, known: &[Tree]) -> 
         // Its processes may need a moment more; then it is removed with the next use of its name.
         let _ = remove_cgroup(&path);
     }
-    for pid in all_pids() {
-        let Some(instance) = owner(pid, state) else { continue };
-        let is_known = known.iter().any(|tree| tree.instance == instance);
-        if pid != process::current_pid() && !is_known && process::is_alive(pid) {
-            let _ = process::signal_pid(pid, process::KILL);
-            killed.insert(instance);
-        }
-    }
+    let strays = || {
+        all_pids().into_iter().filter(|pid| *pid > 1 && *pid != process::current_pid()).filter_map(|pid| {
+            let instance = owner(pid, state).filter(|_| process::is_alive(pid))?;
+            (!known.iter().any(|tree| tree.instance == instance)).then_some((pid, instance))
+        })
+    };
+    killed.extend(strays().map(|(_, instance)| instance));
+    // What we may not kill stays; whoever starts next finds it again.
+    let _ = kill_rounds(|| strays().map(|(pid, _)| pid).collect());
     killed.into_iter().collect()
 }

@@ -18,6 +18,14 @@ pub(super) fn kill(_: &str, _: &Tree) -> io::Result<()> {
     unsupported()
 }
 
+pub(super) fn contains(_: &str, _: &Tree, _: u32) -> bool {
+    false
+}
+
+pub(super) fn limit_memory(_: Option<&Path>, _: &str, _: &Path, _: u64) -> Result<(), String> {
+    crate::limits::memory_grantable()
+}
+
 pub(super) fn is_empty(_: &str, _: &Tree) -> bool {
     true
 }

@@ -1,9 +1,11 @@
-//! Properties of one instance under any order of events.
-
-use proptest::prelude::*;
+//! One instance, event by event; its hooks, its health and whole histories are in files of their own.
 
 use super::*;
-use crate::manifest::RestartPolicy;
+use crate::manifest::{Hook, LivenessCheck, ReadinessCheck, RestartPolicy};
+
+mod health;
+mod histories;
+mod hooks;
 
 const DRAIN: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(2);
@@ -11,8 +13,16 @@ const GRACE: Duration = Duration::from_secs(2);
 fn settings(check: ReadinessCheck) -> Settings {
     let second = Duration::from_secs(1);
     Settings {
-        check,
-        startup_timeout: second * 3,
+        readiness: Readiness {
+            check,
+            interval: second,
+            timeout: second,
+            rise: 2,
+            fall: 3,
+            startup_timeout: second * 3,
+        },
+        liveness: None,
+        hooks: Hooks::default(),
         stop: Stop { signal: StopSignal::Graceful, drain_timeout: DRAIN, grace_period: GRACE },
         restart: Restart {
             policy: RestartPolicy::Always,
@@ -56,7 +66,7 @@ fn probes_do_not_make_ready_what_has_to_say_so_itself() {
     instance.handle_spawned(7, now);
     instance.handle_probe(Some(true), "", now);
     assert!(!instance.is_ready());
-    instance.handle_notified_ready(now);
+    instance.handle_notified(&Said { ready: true, ..Said::default() }, now);
     assert!(instance.is_ready());
 }
 
@@ -133,118 +143,153 @@ fn a_signal_that_may_be_lost_with_the_holder_is_sent_again_and_an_old_one_is_not
     }
 }
 
-#[derive(Debug, Clone)]
-enum Happening {
-    Spawned,
-    SpawnFailed,
-    Notified,
-    Probe(Option<bool>),
-    Drained,
-    Exited,
-    Stop(Hardness),
-    Found,
-    Missing,
-    Wait(u64),
+#[test]
+fn a_wait_for_the_next_start_can_be_cut_short() {
+    let (mut instance, now) = started();
+    assert_eq!(instance.try_start_now(now), Err(StartDenied::Running));
+    instance.handle_exited(Ended::Code(1), now);
+    actions(&mut instance);
+    assert_eq!(instance.next_start(), Some(now + Duration::from_secs(1)));
+    assert_eq!(instance.try_start_now(now), Ok(()));
+    assert_eq!(actions(&mut instance), [Action::Spawn]);
+    assert_eq!(instance.status(now).restarts, 1);
+    let _ = instance.try_stop(Hardness::Drain, now);
+    assert_eq!(instance.try_start_now(now), Err(StartDenied::Stopping));
 }
 
-fn happening() -> impl Strategy<Value = Happening> {
-    prop_oneof![
-        4 => Just(Happening::Spawned),
-        1 => Just(Happening::SpawnFailed),
-        1 => Just(Happening::Notified),
-        4 => prop::option::of(any::<bool>()).prop_map(Happening::Probe),
-        2 => Just(Happening::Drained),
-        2 => Just(Happening::Exited),
-        2 => prop_oneof![Just(Hardness::Drain), Just(Hardness::SkipDrain), Just(Hardness::Kill)]
-            .prop_map(Happening::Stop),
-        1 => Just(Happening::Found),
-        1 => Just(Happening::Missing),
-        6 => (0_u64..4_000).prop_map(Happening::Wait),
-    ]
+#[test]
+fn one_that_the_policy_keeps_down_starts_when_it_is_asked_to() {
+    let now = Instant::START;
+    let mut settings = settings(ReadinessCheck::Tcp);
+    settings.restart.policy = RestartPolicy::Never;
+    let mut instance = Instance::new(settings, now);
+    instance.handle_spawned(7, now);
+    instance.handle_exited(Ended::Signal(11), now);
+    actions(&mut instance);
+    assert_eq!((instance.status(now).state, instance.poll_timeout()), ("stopped", None));
+    assert_eq!(instance.detail(), Some("was ended by signal 11 (SIGSEGV)"));
+    assert_eq!(instance.try_start_now(now), Ok(()));
+    assert_eq!(actions(&mut instance), [Action::Spawn]);
 }
 
-/// What a test knows of the process, beside the machine.
-#[derive(Default)]
-struct Process {
-    asked: bool,
-    runs: bool,
-    took_requests: bool,
-    /// Since when it gets no new request.
-    left: Option<Instant>,
-    drained: bool,
-    hard: bool,
-}
-
-proptest! {
-    #[test]
-    fn no_history_signals_what_takes_requests_or_starts_a_second_process(
-        history in prop::collection::vec(happening(), 1..80),
-    ) {
-        let mut now = Instant::START;
-        let mut instance = Instance::new(settings(ReadinessCheck::Tcp), now);
-        let mut process = Process::default();
-        for step in history {
-            match step {
-                Happening::Spawned if process.asked && !process.runs => {
-                    process.runs = true;
-                    instance.handle_spawned(7, now);
-                }
-                Happening::SpawnFailed if process.asked && !process.runs => {
-                    process.asked = false;
-                    instance.handle_spawn_failed("no".to_owned(), now);
-                }
-                Happening::Notified => instance.handle_notified_ready(now),
-                Happening::Probe(healthy) => instance.handle_probe(healthy, "", now),
-                Happening::Drained if instance.is_draining() => {
-                    process.drained = true;
-                    instance.handle_drained(now);
-                }
-                Happening::Exited if process.runs => {
-                    process = Process::default();
-                    instance.handle_exited(Ended::Code(1), now);
-                }
-                Happening::Stop(hardness) => {
-                    process.hard |= hardness > Hardness::Drain;
-                    let _ = instance.try_stop(hardness, now);
-                }
-                Happening::Found if process.runs => instance.handle_found(7, now, now),
-                Happening::Missing if !process.runs => {
-                    process = Process::default();
-                    instance.handle_missing(now);
-                }
-                Happening::Wait(millis) => {
-                    now = now + Duration::from_millis(millis);
-                    instance.handle_timeout(now);
-                }
-                Happening::Spawned
-                | Happening::SpawnFailed
-                | Happening::Drained
-                | Happening::Exited
-                | Happening::Found
-                | Happening::Missing => {}
-            }
-            if matches!(instance.routing(), Routing::Ready | Routing::Unready(_)) {
-                process.took_requests = true;
-                process.left = None;
-            } else if process.left.is_none() {
-                process.left = Some(now);
-            }
-            while let Some(action) = instance.poll_action() {
-                match action {
-                    Action::Spawn => {
-                        prop_assert!(!process.runs, "a second process is asked for");
-                        process = Process { asked: true, hard: process.hard, ..Process::default() };
-                    }
-                    Action::Signal(_) => {
-                        prop_assert!(process.runs);
-                        let waited = process.left.map_or(Duration::ZERO, |left| now.since(left));
-                        let may = !process.took_requests || process.drained || waited >= DRAIN || process.hard;
-                        prop_assert!(may, "signalled after {waited:?}");
-                    }
-                    Action::KillTree | Action::Forget | Action::Report(_) => {}
-                }
-            }
-            prop_assert!(!instance.is_stopped() || !process.runs, "stopped while its process runs");
-        }
+#[test]
+fn three_ends_in_a_row_are_told_as_a_crash_loop_with_the_time_of_the_next_start() {
+    let (mut instance, mut now) = started();
+    let mut texts = Vec::new();
+    for _ in 0..3 {
+        instance.handle_exited(Ended::Code(3), now);
+        let waits = instance.status(now).waiting_on.map(|waits| waits.to_string());
+        texts.push(waits.unwrap_or_default());
+        now = instance.next_start().expect("it waits");
+        instance.handle_timeout(now);
+        instance.handle_spawned(7, now);
     }
+    assert_eq!(texts[0], "starts again in 1 s: it exited with code 3");
+    assert_eq!(texts[2], "crash loop: 3 ends in a row; starts again in 4 s: it exited with code 3");
+    assert_eq!(instance.ends_in_a_row(), 3);
+}
+
+#[test]
+fn codes_decide_what_the_policy_would_decide_otherwise() {
+    let ended = |ended: Ended| {
+        let now = Instant::START;
+        let mut settings = settings(ReadinessCheck::Tcp);
+        settings.restart.policy = RestartPolicy::OnFailure;
+        settings.restart.success_codes = vec![3];
+        settings.restart.stop_codes = vec![64, 137];
+        let mut instance = Instance::new(settings, now);
+        instance.handle_spawned(7, now);
+        instance.handle_exited(ended, now);
+        instance.status(now).state
+    };
+    let states = [Ended::Code(3), Ended::Code(4), Ended::Code(64), Ended::Signal(15), Ended::OutOfMemory];
+    assert_eq!(states.map(ended), ["stopped", "backoff", "stopped", "backoff", "stopped"]);
+}
+
+#[test]
+fn one_that_we_stopped_ourselves_starts_again_whatever_code_it_ends_with() {
+    let now = Instant::START;
+    let mut settings = settings(ReadinessCheck::Tcp);
+    settings.restart.policy = RestartPolicy::OnFailure;
+    settings.restart.stop_codes = vec![143];
+    let mut instance = Instance::new(settings, now);
+    instance.handle_spawned(7, now);
+    instance.handle_timeout(now + Duration::from_secs(3));
+    instance.handle_exited(Ended::Signal(15), now + Duration::from_secs(3));
+    assert_eq!(instance.status(now).state, "backoff");
+}
+
+#[test]
+fn a_shorter_longest_delay_holds_for_the_wait_that_is_under_way() {
+    let (mut instance, mut now) = started();
+    for _ in 0..3 {
+        instance.handle_exited(Ended::Code(3), now);
+        now = instance.next_start().expect("it waits");
+        instance.handle_timeout(now);
+        instance.handle_spawned(7, now);
+    }
+    instance.handle_exited(Ended::Code(3), now);
+    let mut changed = instance.settings().clone();
+    changed.restart.max_delay = Duration::from_secs(2);
+    instance.set_settings(changed, now);
+    assert_eq!(instance.next_start(), Some(now + Duration::from_secs(2)));
+}
+
+#[test]
+fn a_slow_start_can_buy_time_but_no_more_than_ten_times_what_it_has() {
+    let (mut instance, now) = started();
+    let second = Duration::from_secs(1);
+    let asks = |time| Said { extend_timeout: Some(time), ..Said::default() };
+    instance.handle_notified(&asks(second), now);
+    assert_eq!(instance.poll_timeout(), Some(now + second * 3), "less than it has is nothing");
+    instance.handle_notified(&asks(second * 5), now + second);
+    assert_eq!(instance.poll_timeout(), Some(now + second * 6));
+    instance.handle_notified(&asks(second * 500), now + second);
+    assert_eq!(instance.poll_timeout(), Some(now + second * 30));
+}
+
+#[test]
+fn one_that_stops_slowly_can_buy_time_too() {
+    let (mut instance, now) = started();
+    let _ = instance.try_stop(Hardness::SkipDrain, now);
+    let asks = Said { extend_timeout: Some(Duration::from_secs(600)), ..Said::default() };
+    instance.handle_notified(&asks, now + Duration::from_secs(1));
+    assert_eq!(instance.poll_timeout(), Some(now + GRACE * 10));
+}
+
+#[test]
+fn a_parent_that_forks_and_ends_is_no_end_once_its_child_is_the_main_process() {
+    let (mut instance, now) = started();
+    instance.handle_notified(&Said { ready: true, main_pid: Some(8), ..Said::default() }, now);
+    assert_eq!(actions(&mut instance), [Action::AdoptMain(8)]);
+    instance.handle_exited(Ended::Code(0), now);
+    assert_eq!(actions(&mut instance), []);
+    instance.handle_main_pid(8);
+    assert_eq!((instance.pid(), instance.status(now).state), (Some(8), "starting"));
+    instance.handle_exited(Ended::Code(1), now);
+    assert_eq!(instance.status(now).state, "backoff");
+}
+
+#[test]
+fn an_end_counts_when_nobody_confirms_the_new_main_process() {
+    let (mut instance, now) = started();
+    instance.handle_notified(&Said { main_pid: Some(8), ..Said::default() }, now);
+    instance.handle_exited(Ended::Code(0), now);
+    instance.handle_timeout(now + process::MAIN_PID_WAIT);
+    assert_eq!(instance.status(now).state, "backoff");
+}
+
+#[test]
+fn its_own_pid_as_the_main_one_changes_nothing() {
+    let (mut instance, now) = started();
+    instance.handle_notified(&Said { main_pid: Some(7), ..Said::default() }, now);
+    assert_eq!(actions(&mut instance), []);
+}
+
+#[test]
+fn one_that_says_that_it_stops_gets_no_more_requests() {
+    let (mut instance, now) = started();
+    instance.handle_probe(Some(true), "", now);
+    instance.handle_notified(&Said { stopping: true, ..Said::default() }, now);
+    assert_eq!(instance.routing(), Routing::Unready(now));
 }

@@ -6,10 +6,11 @@
 //! A connection is handed to its task, or to a thread with fewer of them, before anything is awaited: an accepted
 //! socket that is dropped is a lost client.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +26,8 @@ use crate::h1::answer::{Answer, AnswerForm, write_answer};
 const EMPTY_AFTER: Duration = Duration::from_millis(20);
 /// Under steady load somebody always comes: this long after the stop those who come are too late.
 const LAST_ACCEPTS_MAX: Duration = Duration::from_millis(250);
+/// Then so many more are taken as wait there: more than an accept queue holds.
+const LAST_LOOK_ACCEPTS_MAX: usize = 8_192;
 /// For connections that were given up to be closed.
 const SHED_PAUSE: Duration = Duration::from_millis(1);
 /// Between two attempts to accept while there are no descriptors.
@@ -39,12 +42,19 @@ pub(crate) struct Listener {
     address: String,
     rules: RefCell<Rc<Rules>>,
     stop: Notify,
+    closing: Cell<bool>,
 }
 
 impl Listener {
     /// One with these rules.
     pub(crate) fn new(name: &str, address: &str, rules: Rc<Rules>) -> Self {
-        Self { name: name.into(), address: address.into(), rules: RefCell::new(rules), stop: Notify::new() }
+        Self {
+            name: name.into(),
+            address: address.into(),
+            rules: RefCell::new(rules),
+            stop: Notify::new(),
+            closing: Cell::new(false),
+        }
     }
 
     /// In the manifest.
@@ -67,9 +77,20 @@ impl Listener {
         &self.address
     }
 
-    /// Accept until nobody waits, and no more.
+    /// Accept until nobody waits, and no more; another process may go on.
     pub(crate) fn stop(&self) {
         self.stop.notify_one();
+    }
+
+    /// Nobody is to accept on it any more; its connections end with their next answer.
+    pub(crate) fn withdraw(&self) {
+        self.closing.set(true);
+        self.stop.notify_one();
+    }
+
+    /// Whether it was withdrawn.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.get()
     }
 }
 
@@ -115,10 +136,34 @@ async fn accept_all(accepting: Accepting, listener: Rc<Listener>, socket: TcpLis
             accepted = socket.accept() => reserve.handle(&worker, &listener, &socket, accepted).await,
         }
     }
+    if listener.is_closing()
+        && let Err(error) = host::newcomers::turn_away(&socket)
+    {
+        tracing::debug!(listener = listener.name, %error, "who comes in the last moment may be reset");
+    }
     let until = tokio::time::Instant::now() + LAST_ACCEPTS_MAX;
     while tokio::time::Instant::now() < until {
         let Ok(accepted) = tokio::time::timeout(EMPTY_AFTER, socket.accept()).await else { break };
         reserve.handle(&worker, &listener, &socket, accepted).await;
+    }
+    // Who came until now is served: with the last copy of the socket the system resets whoever waits there. From the
+    // last look to that nothing is awaited.
+    for _ in 0..LAST_LOOK_ACCEPTS_MAX {
+        match accept_now(&socket) {
+            Some(Ok((stream, peer))) => place(&worker, &listener, stream, peer),
+            Some(Err(error)) if is_of_connection(&error) && error.kind() != io::ErrorKind::WouldBlock => {}
+            Some(Err(_)) | None => break,
+        }
+    }
+}
+
+/// Who waits on the socket, if anybody does.
+fn accept_now(socket: &TcpListener) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+    // Not as a part of the task's turn: the end of that must not look like the end of the queue.
+    let mut accept = std::pin::pin!(tokio::task::unconstrained(socket.accept()));
+    match accept.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(accepted) => Some(accepted),
+        Poll::Pending => None,
     }
 }
 

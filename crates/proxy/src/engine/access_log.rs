@@ -3,9 +3,14 @@
 //! A block leaves a thread when 64 KiB are full or a quarter of a second is over. When the disk is behind, whole
 //! blocks are dropped and counted; a request never waits for its line. Query strings, cookies and
 //! credentials are never in it.
+//!
+//! Several proxies write to one file, each block with one call, which the system appends without mixing. Who finds it
+//! full puts it aside as `access.log.1`, and what was that as `access.log.2`; the others notice by the shorter file
+//! under its name and go on in that one.
 
 use std::cell::{Cell, RefCell};
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -15,6 +20,10 @@ use model::time::WallTime;
 
 /// A block this full is handed over at once.
 const BLOCK_BYTES: usize = 64 << 10;
+/// A file this long is put aside.
+const FILE_BYTES_MAX: u64 = 10 << 20;
+/// Files kept, the current one included: a day of a busy service, and never a full disk.
+const FILES_MAX: u32 = 8;
 /// Blocks that wait for the disk; more are dropped.
 const BLOCKS_WAITING_MAX: usize = 64;
 /// Longest path in a line.
@@ -209,6 +218,9 @@ fn write_all(path: &Path, blocks: &Receiver<Vec<u8>>) {
     let mut failing = false;
     for block in blocks {
         let result = (|| {
+            if file.as_ref().is_some_and(|file| !is_to_go_on(path, file, FILE_BYTES_MAX)) {
+                file = None;
+            }
             let file = match &mut file {
                 Some(file) => file,
                 none => none.insert(host::file::append_private(path)?),
@@ -225,6 +237,42 @@ fn write_all(path: &Path, blocks: &Receiver<Vec<u8>>) {
             }
         }
     }
+}
+
+/// Whether the next block belongs into `file`, which is put aside first if it is full.
+fn is_to_go_on(path: &Path, file: &File, bytes_max: u64) -> bool {
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    // A full file is longer than the one that took its name.
+    let is_named = || std::fs::metadata(path).is_ok_and(|named| named.len() >= length);
+    if !is_named() {
+        return false;
+    }
+    // Whoever holds this lock puts it aside; of the others, those that come later find another file under its name.
+    if length < bytes_max || file.try_lock().is_err() {
+        return true;
+    }
+    if is_named()
+        && let Err(error) = put_aside(path)
+    {
+        tracing::error!(path = %path.display(), %error, "the access log cannot be put aside, and grows");
+        return true;
+    }
+    false
+}
+
+fn put_aside(path: &Path) -> io::Result<()> {
+    let old = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{number}"));
+        PathBuf::from(name)
+    };
+    for number in (1..FILES_MAX - 1).rev() {
+        match std::fs::rename(old(number), old(number + 1)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    std::fs::rename(path, old(1))
 }
 
 #[cfg(test)]
@@ -263,6 +311,35 @@ mod tests {
             r#"{"time":"2026-01-31T12:00:00.042Z","client":"10.0.0.1","method":"GET","path":"/a","status":200,"bytes":5,"duration_us":321,"retries":1,"service":"web","release":"1"}"#
         );
         assert!(lines.next().unwrap().contains(r#""path":"/\"\\%FF""#));
+    }
+
+    #[test]
+    fn a_full_file_is_put_aside_by_one_of_several_writers_and_no_line_is_lost_before_the_oldest_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        let mut files: [Option<File>; 3] = Default::default();
+        for number in 0..60 {
+            let file = &mut files[number % 3];
+            if file.as_ref().is_some_and(|file| !is_to_go_on(&path, file, 40)) {
+                *file = None;
+            }
+            let file = file.get_or_insert_with(|| host::file::append_private(&path).unwrap());
+            file.write_all(format!("line {number:04}\n").as_bytes()).unwrap();
+        }
+        let read = |name: String| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        let mut lines: Vec<String> = Vec::new();
+        for name in
+            (1..FILES_MAX).rev().map(|number| format!("access.log.{number}")).chain(["access.log".into()])
+        {
+            let text = read(name);
+            assert!(text.len() <= 60, "{text}");
+            lines.extend(text.lines().map(str::to_owned));
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), FILES_MAX as usize);
+        lines.sort_unstable();
+        let newest: Vec<String> = (60 - lines.len()..60).map(|number| format!("line {number:04}")).collect();
+        assert_eq!(lines, newest);
+        assert!(lines.len() >= 28);
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //!   └───────────────────────────────────┴──────────────────────────► (an idle client closed it: just close)
 //! ```
 //! An idle connection is never closed first but after the time in which its client may use it again, and a
-//! margin. While draining, the next answer says that it was the last. Bytes behind a request are the next one.
+//! margin. While draining, or when its listener is gone, the next answer says that it was the last. Bytes behind a
+//! request are the next one.
 //! There is no tunnel: a request to switch protocols is answered as if it had not asked.
 
 use std::future::poll_fn;
@@ -289,12 +290,16 @@ impl Connection {
         let mut client = Client {
             worker: &self.worker,
             slot: &self.slot,
+            listener: &self.listener,
             stream: &mut self.stream,
             input: &mut self.input,
             answer: &mut self.answer,
         };
-        let Forwarded { verdict, endpoint, retries } = forward(&mut client, request, upload).await;
+        let Forwarded { verdict, endpoint, retries, held } = forward(&mut client, request, upload).await;
         let stats = endpoint.as_ref().map_or(&service.unplaced, |endpoint| &endpoint.stats);
+        if let Some(time) = held {
+            stats.was_held(time);
+        }
         let fields = endpoint.as_ref().map_or(&*service.log_fields, |endpoint| &endpoint.log_fields);
         let entry = Entry::new(started, fields, retries);
         match verdict {
@@ -344,7 +349,8 @@ impl Connection {
         upload: &Upload,
         entry: &Entry<'_>,
     ) -> Option<End> {
-        let keep_alive = head.keep_alive && upload.has_ended() && !self.worker.is_draining();
+        let is_last = self.worker.is_draining() || self.listener.is_closing();
+        let keep_alive = head.keep_alive && upload.has_ended() && !is_last;
         let form = AnswerForm { is_head: head.is_head, keep_alive, is_1_0: head.is_1_0 };
         let bytes = write_answer(answer, form, &mut self.answer.bytes);
         self.log(entry, answer.status, bytes as u64);

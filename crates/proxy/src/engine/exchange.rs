@@ -18,8 +18,10 @@ use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use crate::buffer::{Buffer, SMALL_BYTES};
+use crate::engine::accept::Listener;
 use crate::engine::slots::Slot;
 use crate::engine::upload::Upload;
+use crate::engine::watch::{ENDED_CLIENT_TIMEOUT, Seen, watch};
 use crate::engine::worker::Worker;
 use crate::h1::answer::Answer;
 use crate::h1::body::Piece;
@@ -149,6 +151,7 @@ pub(crate) struct Terms {
 pub(crate) struct Exchange<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) slot: &'a Slot,
+    pub(crate) listener: &'a Listener,
     pub(crate) client: &'a mut TcpStream,
     pub(crate) input: &'a mut Buffer,
     pub(crate) answer: &'a mut Outgoing,
@@ -178,12 +181,15 @@ struct State {
     interims: u32,
     answer_ended: bool,
     waiting: Option<Waiting>,
+    /// The client sends no more, and may have left.
+    has_client_ended: bool,
 }
 
 /// What an exchange needs of its surroundings.
 pub(crate) struct Ends<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) slot: &'a Slot,
+    pub(crate) listener: &'a Listener,
     pub(crate) client: &'a mut TcpStream,
     pub(crate) input: &'a mut Buffer,
     pub(crate) answer: &'a mut Outgoing,
@@ -194,10 +200,11 @@ pub(crate) struct Ends<'a> {
 impl<'a> Exchange<'a> {
     /// An attempt that has not begun.
     pub(crate) fn new(ends: Ends<'a>, terms: Terms) -> Self {
-        let Ends { worker, slot, client, input, answer, upload, instance } = ends;
+        let Ends { worker, slot, listener, client, input, answer, upload, instance } = ends;
         Self {
             worker,
             slot,
+            listener,
             client,
             input,
             answer,
@@ -242,8 +249,23 @@ impl<'a> Exchange<'a> {
                 Err(ended) => return Poll::Ready(ended),
             }
         }
+        if self.is_client_to_be_watched() {
+            match watch(self.client, self.input, &self.worker.buffers, cx) {
+                Seen::Nothing => {}
+                Seen::End => {
+                    self.state.has_client_ended = true;
+                    has_moved = true;
+                }
+                Seen::Gone => return Poll::Ready(Ended::ClientGone),
+            }
+        }
         self.arm(has_moved);
         Poll::Pending
+    }
+
+    /// While the instance thinks, or sends nothing for a while, nothing else would show that the client has left.
+    fn is_client_to_be_watched(&self) -> bool {
+        self.upload.has_ended() && !self.state.has_client_ended
     }
 
     /// The deadline starts over when anything moved, or something else is waited for.
@@ -258,6 +280,9 @@ impl<'a> Exchange<'a> {
         if has_moved || self.state.waiting != Some(waiting) {
             self.state.waiting = Some(waiting);
             let timeout = match waiting {
+                Waiting::Instance if self.state.has_client_ended && self.response.is_none() => {
+                    self.terms.response_timeout.min(ENDED_CLIENT_TIMEOUT)
+                }
                 Waiting::Instance => self.terms.response_timeout,
                 Waiting::Body | Waiting::Client => self.terms.body_timeout,
             };
@@ -272,6 +297,7 @@ impl<'a> Exchange<'a> {
             Some(Waiting::Body) if has_answer => Ended::ClientGone,
             Some(Waiting::Body) => Ended::Refused(Answer::new(408, "the body did not come in time")),
             Some(Waiting::Instance) | None if has_answer => Ended::Truncated,
+            Some(Waiting::Instance) | None if self.state.has_client_ended => Ended::ClientGone,
             Some(Waiting::Instance) | None => Ended::Late,
         }
     }
@@ -437,7 +463,8 @@ impl<'a> Exchange<'a> {
             let asked = Asked {
                 keep_alive: self.terms.asked.keep_alive
                     && self.upload.has_ended()
-                    && !self.worker.is_draining(),
+                    && !self.worker.is_draining()
+                    && !self.listener.is_closing(),
                 ..self.terms.asked
             };
             let head = &self.download.filled()[..end];

@@ -2,21 +2,25 @@
 //!
 //! Another attempt needs that the client has seen nothing, the request is intact, the budget has room, and:
 //! nothing of it was sent, or sending it twice does no harm, or the instance said that it is draining. A failure on a
-//! connection that was used before is of that connection, on a fresh one of the instance.
+//! connection that was used before is of that connection, on a fresh one of the instance. Where the table says so, a
+//! request that finds no endpoint waits for the next table instead of failing.
 
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use model::time::Instant;
 use tokio::net::TcpStream;
 
 use crate::buffer::Buffer;
+use crate::engine::accept::Listener;
 use crate::engine::claim::{Claim, Tried, claim};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::exchange::{Ended, Ends, Exchange, Outgoing, Terms};
+use crate::engine::hold::{self, Held, Waited};
 use crate::engine::slots::Slot;
 use crate::engine::stats::count;
 use crate::engine::table::Service;
@@ -31,6 +35,7 @@ const ATTEMPTS_MAX: u32 = 3;
 pub(crate) struct Client<'a> {
     pub(crate) worker: &'a Rc<Worker>,
     pub(crate) slot: &'a Slot,
+    pub(crate) listener: &'a Listener,
     pub(crate) stream: &'a mut TcpStream,
     pub(crate) input: &'a mut Buffer,
     pub(crate) answer: &'a mut Outgoing,
@@ -91,6 +96,8 @@ pub(crate) struct Forwarded {
     pub(crate) endpoint: Option<Rc<Endpoint>>,
     /// Attempts after the first.
     pub(crate) retries: u32,
+    /// How long it waited because no endpoint served, if it did.
+    pub(crate) held: Option<Duration>,
 }
 
 /// How an attempt went wrong, and what that allows.
@@ -103,30 +110,85 @@ struct Failure {
 
 /// Forwards a request until it is answered or nothing more can be done.
 pub(crate) async fn forward(client: &mut Client<'_>, mut request: Request, upload: &mut Upload) -> Forwarded {
+    let mut hold = Wait::default();
+    let (verdict, endpoint, retries) = try_all(client, &mut request, upload, &mut hold).await;
+    Forwarded { verdict, endpoint, retries, held: hold.took }
+}
+
+/// What waiting for an endpoint has come to.
+#[derive(Debug, Default)]
+struct Wait {
+    /// Its place, until the attempt after it is over.
+    held: Option<Held>,
+    took: Option<Duration>,
+}
+
+impl Wait {
+    /// Waits, if the table says so; `None` when it does not, else what the client gets unless there is a newer table
+    /// to be looked at.
+    async fn for_endpoint(&mut self, client: &mut Client<'_>, request: &Request) -> Option<Option<Verdict>> {
+        // A service that is in no table any more has nothing to wait for.
+        client.worker.service(&request.service.name)?;
+        let terms = request.service.hold()?;
+        // One that has to wait again takes its old turn.
+        self.held = None;
+        let (worker, before) = (client.worker, client.worker.clock.refresh());
+        // Boxed: a request that does not wait carries nothing of this.
+        let waited = Box::pin(hold::wait(client, &request.service.name, terms, request.started)).await;
+        *self.took.get_or_insert_default() += worker.clock.now().since(before);
+        Some(match waited {
+            Waited::Go(held) => {
+                self.held = Some(held);
+                None
+            }
+            Waited::Refused => {
+                Some(Verdict::Own(Answer::new(503, "no instance of the service became ready in time")))
+            }
+            Waited::ClientGone => Some(Verdict::Dropped { status: 0, bytes: 0 }),
+        })
+    }
+}
+
+async fn try_all(
+    client: &mut Client<'_>,
+    request: &mut Request,
+    upload: &mut Upload,
+    wait: &mut Wait,
+) -> (Verdict, Option<Rc<Endpoint>>, u32) {
     let worker = client.worker;
     let (mut tried, mut retries) = (Tried::default(), 0);
     let mut last: Option<(Answer, Rc<Endpoint>)> = None;
     loop {
-        if last.is_some() && !request.renew(worker) {
+        if (last.is_some() || wait.held.is_some()) && !request.renew(worker) {
             tried.forget_release();
         }
         let Some(claim) = claim(worker, &request.service, &mut tried) else {
+            match wait.for_endpoint(client, request).await {
+                Some(None) => {
+                    // Whoever serves now is another process, also where it has an old one's place.
+                    tried = Tried::default();
+                    continue;
+                }
+                Some(Some(verdict)) => return (verdict, last.map(|(_, endpoint)| endpoint), retries),
+                None => {}
+            }
             let (answer, endpoint) = last.unzip();
             let answer = answer.unwrap_or(Answer::new(503, "no instance of the service is ready"));
-            return Forwarded { verdict: Verdict::Own(answer), endpoint, retries };
+            return (Verdict::Own(answer), endpoint, retries);
         };
         if last.is_some() {
             retries += 1;
         }
         upload.rewind();
         let endpoint = claim.endpoint().clone();
-        let failure = match attempt(client, &mut request, upload, claim).await {
-            Ok(verdict) => return Forwarded { verdict, endpoint: Some(endpoint), retries },
+        let failure = match attempt(client, request, upload, claim, wait.held.as_ref()).await {
+            Ok(verdict) => return (verdict, Some(endpoint), retries),
             Err(failure) => failure,
         };
+        wait.held = None;
         let may_retry = failure.may_retry && upload.is_intact() && retries + 1 < ATTEMPTS_MAX;
         if !may_retry || !worker.budget.borrow_mut().try_take(worker.clock.now()) {
-            return Forwarded { verdict: Verdict::Own(failure.answer), endpoint: Some(endpoint), retries };
+            return (Verdict::Own(failure.answer), Some(endpoint), retries);
         }
         count(&endpoint.stats.retried);
         if failure.leaves_endpoint {
@@ -141,6 +203,7 @@ async fn attempt(
     request: &mut Request,
     upload: &mut Upload,
     claim: Claim,
+    held: Option<&Held>,
 ) -> Result<Verdict, Failure> {
     let worker = client.worker;
     let endpoint = claim.endpoint().clone();
@@ -151,12 +214,16 @@ async fn attempt(
         Some(stream) => stream,
         None => connect(client, request, &endpoint).await?,
     };
+    if let Some(held) = held {
+        held.handle_connected();
+    }
     let waited = u64::try_from(worker.clock.now().since(request.started).as_micros()).unwrap_or(u64::MAX);
     endpoint.stats.wait_us_max.set(endpoint.stats.wait_us_max.get().max(waited));
 
     let ends = Ends {
         worker,
         slot: client.slot,
+        listener: client.listener,
         client: client.stream,
         input: client.input,
         answer: client.answer,

@@ -1,6 +1,7 @@
 //! Counters of one thread, as plain numbers: summed only when somebody asks.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use wire::traffic::{Counters, ReleaseCounters};
 
@@ -30,6 +31,10 @@ pub(crate) struct ReleaseStats {
     pub(crate) in_flight: Cell<u64>,
     /// Longest wait for a connection since the last report, in µs.
     pub(crate) wait_us_max: Cell<u64>,
+    /// Waited because no endpoint served.
+    pub(crate) held: Cell<u64>,
+    /// Longest such wait since the last report, in µs.
+    pub(crate) hold_us_max: Cell<u64>,
 }
 
 impl ReleaseStats {
@@ -51,7 +56,14 @@ impl ReleaseStats {
         }
     }
 
-    /// The numbers now; the longest wait starts over.
+    /// One request waited that long because no endpoint served.
+    pub(crate) fn was_held(&self, time: Duration) {
+        count(&self.held);
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.hold_us_max.set(self.hold_us_max.get().max(us));
+    }
+
+    /// The numbers now; the longest waits start over.
     pub(crate) fn report(&self) -> ReleaseCounters {
         ReleaseCounters {
             service: self.service.clone(),
@@ -63,8 +75,8 @@ impl ReleaseStats {
             lost_on_reuse: self.lost_on_reuse.get(),
             in_flight: self.in_flight.get(),
             wait_us_max: self.wait_us_max.take(),
-            held: 0,
-            hold_us_max: 0,
+            held: self.held.get(),
+            hold_us_max: self.hold_us_max.take(),
         }
     }
 }
@@ -96,6 +108,8 @@ pub(crate) fn add(sum: &mut Counters, thread: &Counters) {
         one.lost_on_reuse += more.lost_on_reuse;
         one.in_flight += more.in_flight;
         one.wait_us_max = one.wait_us_max.max(more.wait_us_max);
+        one.held += more.held;
+        one.hold_us_max = one.hold_us_max.max(more.hold_us_max);
     }
 }
 

@@ -13,6 +13,7 @@ use model::routing::{Router, host_pattern};
 use wire::routes::{EndpointState, ListenerSettings, RouteTable, ServiceTraffic};
 
 use crate::engine::endpoint::Endpoint;
+use crate::engine::hold::{HeldCounts, HoldTerms};
 use crate::engine::stats::ReleaseStats;
 use crate::h1::request::RequestLimits;
 
@@ -83,6 +84,7 @@ pub(crate) struct Service {
     pub(crate) unplaced: Rc<ReleaseStats>,
     /// The service as the access log shows it, for those.
     pub(crate) log_fields: String,
+    hold: Option<HoldTerms>,
 }
 
 /// A release that gets requests now.
@@ -90,6 +92,7 @@ pub(crate) struct Service {
 pub(crate) struct Release {
     /// Its serving endpoints, at least one.
     pub(crate) endpoints: Vec<Rc<Endpoint>>,
+    name: String,
     weight: u16,
 }
 
@@ -114,8 +117,14 @@ impl Table {
         }
     }
 
-    /// `table` for this thread, with the endpoints of `before` where they are the same.
-    pub(crate) fn new(table: &RouteTable, before: &[Rc<Endpoint>], stats: &impl StatsOf) -> Self {
+    /// `table` for this thread, after `former`, with the endpoints of `before` where they are the same.
+    pub(crate) fn new(
+        table: &RouteTable,
+        former: &Self,
+        before: &[Rc<Endpoint>],
+        stats: &impl StatsOf,
+        held: &HeldCounts,
+    ) -> Self {
         let mut endpoints = Vec::new();
         let mut draining = Vec::new();
         let mut idle_reuse = Vec::new();
@@ -131,7 +140,11 @@ impl Table {
             };
             let releases = releases(service, &mut known, &mut draining);
             idle_reuse.resize(endpoints.len(), Duration::from_millis(service.idle_reuse_ms));
-            services.insert(name.clone(), Rc::new(Service::new(name, service, releases, stats)));
+            let new = Service::new(name, service, releases, stats, held);
+            if let Some(former) = former.service(name) {
+                new.go_on_from(former);
+            }
+            services.insert(name.clone(), Rc::new(new));
         }
         let listeners = table.listeners.iter().map(|(name, settings)| {
             let routes = table.routes.iter().filter(|route| route.listener == *name).filter_map(|route| {
@@ -190,14 +203,24 @@ fn releases(
             }
         }
         if release.weight > 0 && !serving.is_empty() {
-            releases.push(Release { endpoints: serving, weight: release.weight });
+            releases.push(Release {
+                endpoints: serving,
+                name: release.release.clone(),
+                weight: release.weight,
+            });
         }
     }
     releases
 }
 
 impl Service {
-    fn new(name: &str, service: &ServiceTraffic, releases: Vec<Release>, stats: &impl StatsOf) -> Self {
+    fn new(
+        name: &str,
+        service: &ServiceTraffic,
+        releases: Vec<Release>,
+        stats: &impl StatsOf,
+        held: &HeldCounts,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             turns: RefCell::new(WeightedTurns::new(releases.iter().map(|release| release.weight))),
@@ -207,7 +230,23 @@ impl Service {
             idle_reuse: Duration::from_millis(service.idle_reuse_ms),
             unplaced: stats.stats_of(name, ""),
             log_fields: format!(r#""service":{name:?}"#),
+            hold: service.hold.map(|hold| HoldTerms::new(hold, name, held)),
         }
+    }
+
+    /// Shares that stay as they were go on where they were: tables may come faster than a small share has a turn.
+    fn go_on_from(&self, former: &Self) {
+        let shares = |one: &Self| -> Vec<(String, u16)> {
+            one.releases.iter().map(|release| (release.name.clone(), release.weight)).collect()
+        };
+        if shares(self) == shares(former) {
+            self.turns.replace(former.turns.borrow().clone());
+        }
+    }
+
+    /// How requests wait, while no endpoint serves and they are to.
+    pub(crate) fn hold(&self) -> Option<&HoldTerms> {
+        self.hold.as_ref().filter(|_| self.releases.is_empty())
     }
 }
 

@@ -26,6 +26,7 @@ use crate::engine::accept::{self, Listener};
 use crate::engine::access_log::{self, AccessLog};
 use crate::engine::clock::Clock;
 use crate::engine::endpoint::Endpoint;
+use crate::engine::hold::{HeldCounts, Holds};
 use crate::engine::ledger::Event;
 use crate::engine::slots::{SWEEP_INTERVAL, SlotGuard, Slots};
 use crate::engine::stats::{ReleaseStats, ThreadStats};
@@ -86,6 +87,8 @@ pub(crate) struct Setup {
     pub(crate) peers: Vec<mpsc::WeakSender<Command>>,
     /// Open connections of all threads.
     pub(crate) loads: Arc<[AtomicUsize]>,
+    /// Requests that are held, on all threads.
+    pub(crate) held: Arc<HeldCounts>,
     /// To the ledger.
     pub(crate) events: mpsc::Sender<Event>,
 }
@@ -120,6 +123,8 @@ pub(crate) struct Worker {
     pub(crate) log: AccessLog,
     /// Whether requests are logged.
     pub(crate) is_logging: Cell<bool>,
+    /// Requests that wait for an endpoint.
+    pub(crate) holds: Holds,
     /// Tasks that accept.
     pub(crate) accepting: Cell<usize>,
     index: usize,
@@ -132,6 +137,7 @@ pub(crate) struct Worker {
     all_listeners: RefCell<Vec<Weak<Listener>>>,
     drain: Cell<Drain>,
     loads: Arc<[AtomicUsize]>,
+    held: Arc<HeldCounts>,
     peers: Vec<mpsc::WeakSender<Command>>,
     events: mpsc::Sender<Event>,
 }
@@ -172,6 +178,7 @@ impl Worker {
             stats: ThreadStats::default(),
             log: AccessLog::new(setup.log.clone()),
             is_logging: Cell::new(false),
+            holds: Holds::default(),
             accepting: Cell::new(0),
             index: setup.index,
             slots: Rc::default(),
@@ -182,6 +189,7 @@ impl Worker {
             all_listeners: RefCell::default(),
             drain: Cell::new(Drain::No),
             loads: setup.loads.clone(),
+            held: setup.held.clone(),
             peers: setup.peers.clone(),
             events: setup.events.clone(),
         }
@@ -216,7 +224,7 @@ impl Worker {
             Command::Listen { name, source } => self.listen(name, &*source),
             Command::Unlisten { name } => {
                 if let Some(listener) = self.listeners.borrow_mut().remove(&name) {
-                    listener.stop();
+                    listener.withdraw();
                 }
             }
             Command::Adopt(accepted) => accept::adopt(self, *accepted),
@@ -229,7 +237,7 @@ impl Worker {
         let before = self.table.borrow().clone();
         let mut known = before.endpoints.clone();
         known.extend(self.leaving.borrow().iter().cloned());
-        let now = Rc::new(Table::new(table, &known, self));
+        let now = Rc::new(Table::new(table, &before, &known, self, &self.held));
         let is_listed = |one: &Rc<Endpoint>| now.endpoints.iter().any(|listed| Rc::ptr_eq(listed, one));
         let mut told: Vec<String> = now.draining.clone();
         for endpoint in known.iter().filter(|one| !is_listed(one)) {
@@ -244,7 +252,8 @@ impl Worker {
             true
         });
         self.is_logging.set(now.access_log);
-        *self.table.borrow_mut() = now;
+        *self.table.borrow_mut() = now.clone();
+        self.holds.follow(|service| now.service(service).is_none_or(|service| service.hold().is_none()));
         self.forget_old_releases();
         self.send(Event::Applied { thread: self.index, generation: table.generation });
         told.sort_unstable();
@@ -290,8 +299,11 @@ impl Worker {
             let listener = self.add_listener(&name, &socket.local_addr()?.to_string());
             if matches!(self.drain.get(), Drain::No) {
                 accept::start_accepting(self, listener.clone(), socket);
-                if let Some(before) = self.listeners.borrow_mut().insert(name.clone(), listener) {
-                    before.stop();
+                match self.listeners.borrow_mut().insert(name.clone(), listener.clone()) {
+                    // Two that listen on one address are two copies of one socket.
+                    Some(before) if before.address() == listener.address() => before.stop(),
+                    Some(before) => before.withdraw(),
+                    None => {}
                 }
             }
             Ok(())
@@ -302,10 +314,12 @@ impl Worker {
 
     /// The listener of that name, or one like it when it is gone meanwhile.
     pub(crate) fn listener(&self, name: &str, address: &str) -> Rc<Listener> {
-        if let Some(listener) = self.listeners.borrow().get(name) {
+        if let Some(listener) = self.listeners.borrow().get(name).filter(|one| one.address() == address) {
             return listener.clone();
         }
-        self.add_listener(name, address)
+        let gone = self.add_listener(name, address);
+        gone.withdraw();
+        gone
     }
 
     /// A listener that follows the tables for as long as anybody has it.
@@ -336,6 +350,7 @@ impl Worker {
     fn sweep(&self) {
         let now = self.clock.now();
         self.slots.sweep(now);
+        self.holds.sweep();
         self.table.borrow().sweep_pools(now);
         match self.drain.get() {
             Drain::No | Drain::Empty | Drain::Cut => {}
@@ -452,6 +467,7 @@ mod tests {
             commands,
             peers: Vec::new(),
             loads: Arc::new([AtomicUsize::new(0)]),
+            held: Arc::default(),
             events,
         });
         worker.start_drain(Duration::from_secs(60));

@@ -218,3 +218,81 @@ fn the_end_of_a_last_answer_waits_for_a_slow_reader_like_any_other() {
     std::thread::sleep(Duration::from_millis(2_500));
     assert_eq!(client.response().body.len(), count * 1_000);
 }
+
+#[test]
+fn a_client_that_breaks_off_while_its_instance_thinks_frees_its_place_at_once() {
+    let (ended, ends) = std::sync::mpsc::channel();
+    let ended = std::sync::Mutex::new(ended);
+    let instance = Instance::start(move |peer, _| {
+        peer.request();
+        peer.rest();
+        ended.lock().unwrap().send(()).unwrap();
+    });
+    let mut rig = Rig::start(&[instance.address]);
+    let mut client = rig.client();
+    client.send(GET);
+    eventually(|| rig.counters().in_flight == 1);
+    let began = Instant::now();
+    client.reset();
+    ends.recv_timeout(crate::harness::PATIENCE).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    eventually(|| rig.counters().in_flight == 0);
+}
+
+#[test]
+fn one_that_breaks_off_a_stream_in_which_nothing_comes_ends_it_at_its_instance() {
+    let (ended, ends) = std::sync::mpsc::channel();
+    let ended = std::sync::Mutex::new(ended);
+    let instance = Instance::start(move |peer, _| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+        peer.rest();
+        ended.lock().unwrap().send(()).unwrap();
+    });
+    let mut rig = Rig::start(&[instance.address]);
+    let mut client = rig.client();
+    client.send(GET);
+    assert!(client.until("first\r\n").is_some());
+    let began = Instant::now();
+    client.reset();
+    ends.recv_timeout(crate::harness::PATIENCE).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    eventually(|| rig.counters().in_flight == 0);
+}
+
+#[test]
+fn one_that_ended_its_side_has_a_limited_time_instead_of_the_instances() {
+    let instance = Instance::start(|peer, _| {
+        peer.request();
+        peer.rest();
+    });
+    let mut table = table(&[instance.address]);
+    table.services.get_mut("web").unwrap().response_timeout_ms = 60_000;
+    let mut rig = Rig::with(table, None);
+    let mut client = rig.client();
+    client.send(GET);
+    eventually(|| rig.counters().in_flight == 1);
+    drop(client);
+    eventually(|| rig.counters().in_flight == 0);
+}
+
+#[test]
+fn what_a_client_sends_while_its_instance_thinks_is_its_next_request() {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let instance = Instance::answering(move |request| {
+        wait.lock().unwrap().recv().unwrap();
+        ok(request.head.split(' ').nth(1).unwrap())
+    });
+    let mut rig = Rig::start(&[instance.address]);
+    let mut client = rig.client();
+    client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    eventually(|| rig.counters().in_flight == 1);
+    client.send("GET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 HT");
+    assert!(client.is_silent(Duration::from_millis(100)));
+    client.send("TP/1.1\r\nHost: a\r\n\r\n");
+    for path in ["/1", "/2", "/3"] {
+        go.send(()).unwrap();
+        assert_eq!(client.response().text(), path);
+    }
+}

@@ -60,6 +60,21 @@ impl Peer {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
+    /// Sends it, if the other side is still there.
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Leaves without a goodbye.
+    pub(crate) fn reset(self) {
+        self.stream.set_nonblocking(true).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let stream = tokio::net::TcpStream::from_std(self.stream).unwrap();
+            stream.set_zero_linger().unwrap();
+        });
+    }
+
     /// Reads more; false at the end.
     fn more(&mut self) -> bool {
         let mut block = [0; 65_536];
@@ -379,13 +394,17 @@ impl Rig {
 
     /// Counters of the release `1`.
     pub(crate) fn counters(&mut self) -> wire::traffic::ReleaseCounters {
+        self.counters_of("1")
+    }
+
+    pub(crate) fn counters_of(&mut self, name: &str) -> wire::traffic::ReleaseCounters {
         let number = self.engine().report();
         let Notice::Report { counters, .. } =
             self.wait_for(|notice| matches!(notice, Notice::Report { number: one, .. } if *one == number))
         else {
             unreachable!()
         };
-        counters.releases.into_iter().find(|release| release.release == "1").unwrap_or_default()
+        counters.releases.into_iter().find(|release| release.release == name).unwrap_or_default()
     }
 
     pub(crate) fn stop(&mut self) {

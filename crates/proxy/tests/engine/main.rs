@@ -5,6 +5,9 @@
 mod connections;
 mod forwarding;
 mod harness;
+mod holds;
+mod listeners;
 mod retries;
 mod smuggling;
 mod swaps;
+mod weights;

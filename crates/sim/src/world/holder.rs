@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use agent::world::{Event, FleetRequest, Notified, SpawnRequest};
+use agent::world::{Event, FleetRequest, Notified, SpawnRequest, TaskId};
 use model::id::InstanceId;
 use model::manifest::StopSignal;
 use model::time::Instant;
@@ -24,7 +24,7 @@ pub(crate) struct Process {
     pub(crate) started: Instant,
     pub(crate) behaviour: Behaviour,
     pub(crate) signalled: bool,
-    notify: bool,
+    pub(super) notify: bool,
     /// READY=1 lies in its socket, unread.
     unread: bool,
 }
@@ -60,6 +60,10 @@ pub(crate) struct Holder {
     pub(crate) pid: u32,
     pub(crate) running: BTreeMap<InstanceId, Process>,
     pub(crate) ended: BTreeMap<InstanceId, ExitStatus>,
+    /// Bound, by name.
+    pub(crate) listeners: BTreeMap<String, String>,
+    /// Tasks of the living agent, and how each will end.
+    pub(super) tasks: BTreeMap<TaskId, Result<(), String>>,
 }
 
 impl Holder {
@@ -97,7 +101,7 @@ impl World {
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    pub(super) fn tell(&mut self, event: Event) {
         if self.holder.alive {
             let life = self.life;
             self.send(Link::FromHolder(life), Happening::ToAgent(life, Box::new(event)));
@@ -109,13 +113,21 @@ impl World {
             return;
         }
         match request {
-            FleetRequest::Bind { name, address, .. } => self.tell(Event::Bound { name, address }),
+            FleetRequest::Bind { name, address, .. } => {
+                self.holder.listeners.insert(name.clone(), address.clone());
+                self.tell(Event::Bound { name, address });
+            }
             FleetRequest::Spawn(request) => self.spawn(&request),
-            FleetRequest::Unbind { .. }
-            | FleetRequest::MainPid { .. }
-            | FleetRequest::Check(_)
-            | FleetRequest::Run(_)
-            | FleetRequest::Cancel { .. } => {}
+            FleetRequest::Unbind { name } => {
+                self.check_unbind(&name);
+                self.holder.listeners.remove(&name);
+            }
+            FleetRequest::MainPid { instance, pid } => self.tell(Event::MainPid { instance, pid }),
+            FleetRequest::Check(request) => self.begin_check(&request),
+            FleetRequest::Run(request) => self.begin_task(&request),
+            FleetRequest::Cancel { task } => {
+                self.holder.tasks.remove(&task);
+            }
             FleetRequest::Signal { instance, signal } => self.signal(&instance, signal),
             FleetRequest::KillTree { instance } => {
                 if let Some(process) = self.holder.running.get(&instance) {
@@ -142,6 +154,9 @@ impl World {
         self.holder.stopped = true;
         self.holder.alive = false;
         self.holder.ended.clear();
+        self.holder.tasks.clear();
+        self.holder.listeners.clear();
+        self.checks.started.clear();
         self.agent = None;
         self.life += 1;
         self.proxies.clear();
@@ -164,7 +179,16 @@ impl World {
             self.tell(Event::SpawnFailed { instance, error });
             return;
         }
-        let foreign = !self.calm && self.choices.below(20) == 0;
+        let foreign = !self.calm && !request.port_is_fixed && self.choices.below(20) == 0;
+        if let Some(port) = request.port
+            && request.port_is_fixed
+            && self.holder.on_port(port).is_some()
+        {
+            self.checks.violate(self.now, format!("{instance} is spawned while port {port} is in use"));
+            let error = format!("port {port} is in use");
+            self.tell(Event::SpawnFailed { instance, error });
+            return;
+        }
         if let Some(port) = request.port
             && (self.holder.on_port(port).is_some() || foreign)
         {
@@ -182,7 +206,9 @@ impl World {
             notify: request.notify,
             unread: false,
         };
+        self.checks.started.insert(instance.service.clone());
         self.holder.running.insert(instance.clone(), process);
+        self.check_surge();
         self.tell(Event::Spawned { instance: instance.clone(), pid });
         if let Some(after) = behaviour.ready_after {
             self.later(after, Happening::ProcessReady(instance.clone(), pid));
@@ -196,6 +222,10 @@ impl World {
     }
 
     fn signal(&mut self, instance: &InstanceId, signal: StopSignal) {
+        if signal == StopSignal::HangUp {
+            self.tell_to_reload(instance);
+            return;
+        }
         self.check_signal(instance);
         let now = self.now;
         let Some(process) = self.holder.running.get_mut(instance) else { return };
@@ -213,6 +243,9 @@ impl World {
         }
         let process = self.holder.running.remove(instance).expect("invariant: just looked at");
         self.note(&format!("{instance} ends ({status:?})"));
+        if !process.signalled {
+            self.checks.crashed.insert(instance.service.clone(), self.now);
+        }
         self.lose_requests(&process);
         let status = if self.holder.alive { status } else { ExitStatus::Unknown };
         self.holder.ended.insert(instance.clone(), status);

@@ -74,6 +74,9 @@ fn table_text(table: &RouteTable) -> String {
     let mut text = table.generation.to_string();
     for (service, traffic) in &table.services {
         text.push_str(&format!(" · {service}"));
+        if traffic.hold.is_some() {
+            text.push_str(" held");
+        }
         if traffic.releases.is_empty() {
             text.push_str(" nothing");
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use agent::world::Event;
 use model::id::InstanceId;
 use model::time::Instant;
-use wire::routes::{EndpointState, RouteTable};
+use wire::routes::{EndpointState, RouteTable, ServiceTraffic};
 use wire::traffic::{Counters, ReleaseCounters};
 
 use super::{Happening, Link, Process, Told, World};
@@ -50,6 +50,8 @@ pub(crate) struct Proxy {
     quiet: BTreeSet<String>,
     draining: bool,
     counters: BTreeMap<(String, String), ReleaseCounters>,
+    /// Requests that wait for a table with something that answers: service and since when.
+    held: BTreeMap<u64, (String, Instant)>,
 }
 
 impl World {
@@ -76,6 +78,7 @@ impl World {
             quiet: BTreeSet::new(),
             draining: false,
             counters: BTreeMap::new(),
+            held: BTreeMap::new(),
         };
         self.proxies.insert(generation, proxy);
         self.later(PROBE_TICK, Happening::Probes(generation));
@@ -172,6 +175,50 @@ impl World {
         proxy.table = Some(table);
         self.say(generation, Event::TableApplied { proxy: generation, generation: applied });
         self.tell_quiet(generation);
+        self.release_held(generation);
+    }
+
+    /// What waited goes on where something answers now.
+    fn release_held(&mut self, generation: u64) {
+        let Some(proxy) = self.proxies.get(&generation) else { return };
+        let held: Vec<(u64, String, Instant)> =
+            proxy.held.iter().map(|(id, (service, since))| (*id, service.clone(), *since)).collect();
+        for (id, service, since) in held {
+            let Some(traffic) =
+                self.proxies[&generation].table.as_ref().and_then(|t| t.services.get(&service)).cloned()
+            else {
+                continue;
+            };
+            if let Some(request) = self.choose(&service, &traffic) {
+                let waited = self.now.since(since);
+                if let Some(proxy) = self.proxies.get_mut(&generation) {
+                    proxy.held.remove(&id);
+                }
+                self.count_held(generation, &request, waited);
+                self.begin_request(generation, request);
+            } else if traffic.hold.is_none() {
+                if let Some(proxy) = self.proxies.get_mut(&generation) {
+                    proxy.held.remove(&id);
+                }
+                self.check_failed_request(&service);
+            }
+        }
+    }
+
+    fn count_held(&mut self, generation: u64, request: &Request, waited: Duration) {
+        let Some(proxy) = self.proxies.get_mut(&generation) else { return };
+        let counters = counters_of(proxy, request);
+        counters.held += 1;
+        let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        counters.hold_us_max = counters.hold_us_max.max(micros);
+    }
+
+    /// It has waited for as long as it may.
+    pub(super) fn hold_ends(&mut self, generation: u64, id: u64) {
+        let held = self.proxies.get_mut(&generation).and_then(|proxy| proxy.held.remove(&id));
+        if let Some((service, _)) = held {
+            self.check_failed_request(&service);
+        }
     }
 
     fn tell_quiet(&mut self, generation: u64) {
@@ -263,6 +310,9 @@ impl World {
             refused: 0,
             releases: proxy.counters.values().cloned().collect(),
         };
+        if let Some(proxy) = self.proxies.get_mut(&generation) {
+            proxy.counters.values_mut().for_each(|counters| counters.hold_us_max = 0);
+        }
         self.say(generation, Event::Counters { proxy: generation, counters: Box::new(counters) });
     }
 
@@ -285,16 +335,43 @@ impl World {
         let generation = accepting[self.choices.below(accepting.len())];
         let Some(table) = self.proxies[&generation].table.clone() else { return };
         for (service, traffic) in &table.services {
-            let Some(release) = traffic.releases.iter().find(|release| release.weight > 0) else {
-                self.check_failed_request(service);
-                continue;
-            };
-            let mut serving: Vec<(&str, u16)> = release
-                .endpoints
-                .iter()
-                .filter(|endpoint| endpoint.state == EndpointState::Serving)
-                .map(|endpoint| (endpoint.instance.as_str(), endpoint.address.port()))
-                .collect();
+            match self.choose(service, traffic) {
+                Some(request) => self.begin_request(generation, request),
+                None => self.hold_or_fail(generation, service, traffic),
+            }
+        }
+    }
+
+    fn hold_or_fail(&mut self, generation: u64, service: &str, traffic: &ServiceTraffic) {
+        let serves = traffic.releases.iter().flat_map(|release| &release.endpoints);
+        let serves = serves.into_iter().any(|endpoint| endpoint.state == EndpointState::Serving);
+        let Some(hold) = traffic.hold.filter(|_| !serves) else {
+            self.check_failed_request(service);
+            return;
+        };
+        self.next_request += 1;
+        let (id, now) = (self.next_request, self.now);
+        let Some(proxy) = self.proxies.get_mut(&generation) else { return };
+        if proxy.held.len() < usize::try_from(hold.requests_max).unwrap_or(usize::MAX) {
+            proxy.held.insert(id, (service.to_owned(), now));
+            self.later(Duration::from_millis(hold.timeout_ms), Happening::HoldEnds(generation, id));
+        }
+    }
+
+    /// Where a request goes: first the release by its weight, then one of its endpoints that accepts.
+    fn choose(&mut self, service: &str, traffic: &ServiceTraffic) -> Option<Request> {
+        let mut releases: Vec<_> = traffic.releases.iter().filter(|release| release.weight > 0).collect();
+        if releases.len() > 1 {
+            let turn = self.choices.below(10_000);
+            if turn >= usize::from(releases[0].weight) {
+                releases.rotate_left(1);
+            }
+        }
+        for release in releases {
+            let serving =
+                release.endpoints.iter().filter(|endpoint| endpoint.state == EndpointState::Serving);
+            let mut serving: Vec<(&str, u16)> =
+                serving.map(|endpoint| (endpoint.instance.as_str(), endpoint.address.port())).collect();
             if serving.len() > 1 {
                 let turn = self.choices.below(serving.len());
                 serving.rotate_left(turn);
@@ -304,21 +381,18 @@ impl World {
                 let process = self.holder.on_port(*port).filter(|process| process.listens(now))?;
                 Some((*instance, *port, process.pid))
             });
-            match reached {
-                Some((instance, port, pid)) => {
-                    let request = Request {
-                        service: service.clone(),
-                        release: release.release.clone(),
-                        instance: instance.to_owned(),
-                        port,
-                        pid,
-                        started: now,
-                    };
-                    self.begin_request(generation, request);
-                }
-                None => self.check_failed_request(service),
+            if let Some((instance, port, pid)) = reached {
+                return Some(Request {
+                    service: service.to_owned(),
+                    release: release.release.clone(),
+                    instance: instance.to_owned(),
+                    port,
+                    pid,
+                    started: now,
+                });
             }
         }
+        None
     }
 
     fn begin_request(&mut self, generation: u64, request: Request) {
@@ -336,13 +410,7 @@ impl World {
     pub(super) fn request_ends(&mut self, generation: u64, id: u64) {
         let Some(proxy) = self.proxies.get_mut(&generation) else { return };
         let Some(request) = proxy.requests.remove(&id) else { return };
-        let key = (request.service.clone(), request.release.clone());
-        let fresh = ReleaseCounters {
-            service: request.service,
-            release: request.release,
-            ..ReleaseCounters::default()
-        };
-        proxy.counters.entry(key).or_insert(fresh).requests += 1;
+        counters_of(proxy, &request).requests += 1;
         let done = proxy.draining && proxy.requests.is_empty();
         self.tell_quiet(generation);
         if done {
@@ -384,4 +452,14 @@ impl World {
             .flat_map(|proxy| proxy.requests.values())
             .any(|request| request.instance == text)
     }
+}
+
+fn counters_of<'a>(proxy: &'a mut Proxy, request: &Request) -> &'a mut ReleaseCounters {
+    let key = (request.service.clone(), request.release.clone());
+    let fresh = ReleaseCounters {
+        service: request.service.clone(),
+        release: request.release.clone(),
+        ..ReleaseCounters::default()
+    };
+    proxy.counters.entry(key).or_insert(fresh)
 }

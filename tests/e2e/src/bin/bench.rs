@@ -9,13 +9,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
+use e2e::crowd;
 use e2e::http::{self, Request};
 use e2e::manifest::Setup;
 use e2e::peers::{free_port, nginx_user, program_path};
 use e2e::sandbox::{self, Sandbox};
 use e2e::{system, wait};
 
-const USAGE: &str = "usage: cargo xtask bench [--build] [--rounds N] [--requests N]";
+const USAGE: &str = "usage: cargo xtask bench [--build] [--rounds N] [--requests N]\n       cargo xtask bench --services [N,N…]";
+/// How many services at a time, where nothing else is asked for.
+const SERVICES: [usize; 4] = [10, 50, 100, 200];
 /// Connections at a time.
 const CONNECTIONS: [u32; 3] = [32, 128, 512];
 /// A clock tick of /proc/PID/stat, in µs.
@@ -26,6 +29,8 @@ const SETTLE: Duration = Duration::from_secs(3);
 struct Options {
     rounds: usize,
     requests: u32,
+    /// Measure these numbers of services, and nothing else.
+    services: Vec<usize>,
 }
 
 fn main() -> ExitCode {
@@ -41,9 +46,20 @@ fn main() -> ExitCode {
 }
 
 fn read(arguments: &[String]) -> Result<Options, String> {
-    let mut options = Options { rounds: 5, requests: 100_000 };
+    let mut options = Options { rounds: 5, requests: 100_000, services: Vec::new() };
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
+        if word == "--services" {
+            options.services = match words.next() {
+                Some(list) => list
+                    .split(',')
+                    .map(str::parse)
+                    .collect::<Result<_, _>>()
+                    .map_err(|error| format!("`{list}`: {error}"))?,
+                None => SERVICES.into(),
+            };
+            continue;
+        }
         let value = words.next().ok_or(format!("{word} wants a value"))?;
         let bad = || format!("`{value}` is no count");
         match word.as_str() {
@@ -56,6 +72,15 @@ fn read(arguments: &[String]) -> Result<Options, String> {
 }
 
 fn run(options: &Options) -> Result<(), String> {
+    if !options.services.is_empty() {
+        let mut crowds = Vec::new();
+        for services in &options.services {
+            eprintln!("bench: {services} services");
+            crowds.push(crowd::measure(*services)?);
+        }
+        println!("{}", crowd::markdown(&crowds));
+        return Ok(());
+    }
     let size = std::fs::metadata(sandbox::handover()).map_err(|e| e.to_string())?.len();
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     let mebibytes = size as f64 / f64::from(1 << 20);

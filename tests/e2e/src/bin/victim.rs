@@ -20,6 +20,9 @@ const FINISH_INTERVAL: Duration = Duration::from_millis(2);
 /// Piece in which large answers are written.
 const PIECE: usize = 64 << 10;
 
+/// What a flood writes every 10 ms.
+const FLOOD_BLOCK: usize = 1_000_000;
+
 /// Its habits.
 #[derive(Debug, Default)]
 struct Habits {
@@ -37,6 +40,13 @@ struct Habits {
     version: Option<String>,
     print: Vec<String>,
     hold_stdin: bool,
+    ignore_all: bool,
+    tick: Option<Duration>,
+    flood: bool,
+    garbage: bool,
+    long_line: Option<usize>,
+    zombies: u32,
+    fill: Option<u64>,
 }
 
 impl Habits {
@@ -62,6 +72,13 @@ impl Habits {
                 "--version" => habits.version = Some(value()?),
                 "--print" => habits.print.push(value()?),
                 "--hold-stdin" => habits.hold_stdin = true,
+                "--ignore-all" => habits.ignore_all = true,
+                "--tick" => habits.tick = Some(Duration::from_millis(number(&value()?)?)),
+                "--flood" => habits.flood = true,
+                "--garbage" => habits.garbage = true,
+                "--long-line" => habits.long_line = Some(number(&value()?)?),
+                "--zombies" => habits.zombies = number(&value()?)?,
+                "--fill" => habits.fill = Some(number(&value()?)?),
                 other => return Err(format!("there is no flag `{other}`")),
             }
         }
@@ -90,7 +107,7 @@ impl Shared {
 }
 
 fn main() -> ExitCode {
-    system::block_stop_signals();
+    system::block_signals();
     let from_file = std::fs::read_to_string("flags").unwrap_or_default();
     let lines: Vec<String> = from_file.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
     let habits = match Habits::from_arguments(std::env::args().skip(1).chain(lines)) {
@@ -100,6 +117,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if habits.ignore_all {
+        system::block_every_signal();
+    }
     if habits.hold_stdin {
         // A child that nobody told about the end: SIGTERM stays blocked.
         loop {
@@ -145,6 +165,7 @@ fn serve(habits: Habits) -> ExitCode {
         requests: AtomicU64::new(0),
     });
     timed_habits(&shared);
+    output_habits(&shared.habits);
     let accepting = shared.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -173,6 +194,78 @@ fn timed_habits(shared: &Arc<Shared>) {
     }
 }
 
+/// What it prints, and does to the machine, without being asked.
+fn output_habits(habits: &Habits) {
+    if let Some(tick) = habits.tick {
+        std::thread::spawn(move || {
+            for number in 0_u64.. {
+                println!("tick {number:08}");
+                std::thread::sleep(tick);
+            }
+        });
+    }
+    if habits.flood {
+        std::thread::spawn(flood);
+    }
+    if habits.garbage {
+        std::thread::spawn(|| {
+            loop {
+                write_out(b"\xff\xfe\xc3(\0 not text \xf0\x9f\n");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+    }
+    if let Some(length) = habits.long_line {
+        std::thread::spawn(move || {
+            let mut line = vec![b'l'; length];
+            line.extend_from_slice(b"\nafter the long line\n");
+            write_out(&line);
+        });
+    }
+    for _ in 0..habits.zombies {
+        // Ended at once, and never asked about.
+        let _zombie = Command::new("true").stdin(std::process::Stdio::null()).spawn();
+    }
+    if let Some(bytes) = habits.fill {
+        std::thread::spawn(move || {
+            println!("{}", fill(bytes));
+        });
+    }
+}
+
+/// Lines of 100 bytes, 100 MB in a second.
+fn flood() {
+    let line = [b'f'; 99];
+    let block: Vec<u8> = line.iter().chain(b"\n").copied().cycle().take(FLOOD_BLOCK).collect();
+    let pace = Duration::from_millis(10);
+    loop {
+        let began = Instant::now();
+        write_out(&block);
+        std::thread::sleep(pace.saturating_sub(began.elapsed()));
+    }
+}
+
+fn write_out(bytes: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    // A closed output is nothing a service with these habits cares about.
+    let _written = out.write_all(bytes).and_then(|()| out.flush());
+}
+
+/// Writes up to so many bytes into its working directory; what came of it.
+fn fill(bytes: u64) -> String {
+    let written = std::fs::File::create("filler").and_then(|mut file| {
+        let piece = vec![b'x'; PIECE];
+        for _ in 0..bytes / PIECE as u64 {
+            file.write_all(&piece)?;
+        }
+        Ok(())
+    });
+    match written {
+        Ok(()) => "all written".to_owned(),
+        Err(error) => format!("the disk is full: {error}"),
+    }
+}
+
 #[expect(clippy::exit, reason = "a service that ends from one of its threads is the habit under test")]
 fn leave(code: u8) -> ! {
     std::process::exit(i32::from(code))
@@ -181,7 +274,18 @@ fn leave(code: u8) -> ! {
 /// Returns when it was asked to stop and nothing is in flight.
 fn wait_for_the_end(shared: &Shared) {
     loop {
-        system::wait_for_stop_signal();
+        if shared.habits.ignore_all {
+            std::thread::park();
+            continue;
+        }
+        if system::wait_for_signal() {
+            println!("asked to reload");
+            if shared.habits.notify {
+                system::notify("RELOADING=1");
+                system::notify("READY=1");
+            }
+            continue;
+        }
         println!("asked to stop");
         if !shared.habits.ignore_term {
             break;

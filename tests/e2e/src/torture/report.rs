@@ -80,11 +80,15 @@ impl Report {
     /// Tables.
     pub fn markdown(&self) -> String {
         let mut text = String::new();
-        let mut said: Vec<&str> = Vec::new();
+        let mut said: Vec<(&str, &str)> = Vec::new();
         for row in &self.rows {
-            if !said.contains(&row.subject.as_str()) {
-                said.push(&row.subject);
-                add(&mut text, format_args!("- {}, per line: {}", row.subject, row.steps));
+            if !said.contains(&(&row.subject, &row.steps)) {
+                let from = &row.mix;
+                said.push((&row.subject, &row.steps));
+                add(
+                    &mut text,
+                    format_args!("- {}, from \"{from}\" on, per line: {}", row.subject, row.steps),
+                );
             }
         }
         add(
@@ -101,7 +105,10 @@ impl Report {
             let (requests, lost) = (row.tally.requests(), row.tally.failures());
             let [connect, reused, fresh, other] = by_loss;
             let quiet = row.baseline.failures();
-            let (stall, quiet_stall) = (stall(&row.tally), stall(&row.baseline));
+            let (mut stall, quiet_stall) = (stall(&row.tally), stall(&row.baseline));
+            if row.held {
+                stall.push_str(" (held)");
+            }
             let closes = row.tally.closes_honoured;
             add(
                 &mut text,
@@ -111,7 +118,9 @@ impl Report {
                 ),
             );
         }
-        self.add_measures(&mut text);
+        if self.proxy_kills.is_some() || self.deploy_times.is_some() {
+            self.add_measures(&mut text);
+        }
         for row in self.rows.iter().filter(|row| !row.broken.is_empty()) {
             add(&mut text, format_args!("\n{}, {}: {}", row.subject, row.mix, row.broken.join("; ")));
         }
@@ -154,6 +163,7 @@ impl Report {
                 "clients": row.mix,
                 "steps": row.steps,
                 "broken_steps": row.broken,
+                "held": row.held,
                 "with_steps": tally_json(&row.tally),
                 "without_steps": tally_json(&row.baseline),
             })

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::Step;
+use super::operations::{Edit, Operation};
+use crate::http::{self, Request};
 use crate::manifest::Setup;
+use crate::peers::free_port;
 use crate::sandbox::{Ran, Sandbox, finish};
 use crate::status::Status;
 use crate::system::{self, Signal};
@@ -36,6 +39,13 @@ pub struct HandoverSubject {
     address: SocketAddr,
     release: PathBuf,
     version: u32,
+    /// Edits of the manifest so far.
+    edits: u32,
+    instances: u32,
+    instances_in_manifest: u32,
+    /// The other listener of the manifest.
+    listener: Option<u16>,
+    has_service: bool,
 }
 
 impl HandoverSubject {
@@ -49,16 +59,37 @@ impl HandoverSubject {
             listener: "idle_timeout = \"2s\"\n".to_owned(),
             ..Setup::with_flags(flags)
         };
+        Self::start_with(setup)
+    }
+
+    /// Starts it as `setup` says.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn start_with(setup: Setup) -> Result<Self, String> {
+        let (instances, flags) = (setup.instances, setup.flags.clone());
         let mut sandbox = Sandbox::new(setup);
         sandbox.up();
         let address = wait::try_until(PATIENCE, || {
             let status = sandbox.try_status()?;
-            let ready = status.in_state("shop", "ready").len() >= 2 && status.stable("shop").is_some();
+            let ready = status.in_state("shop", "ready").len() >= instances as usize
+                && status.stable("shop").is_some();
             if ready { status.listener("web") } else { None }
         });
         let address = address.ok_or_else(|| format!("Handover does not get ready:\n{}", sandbox.logs()))?;
-        let release = sandbox.release("next", flags);
-        Ok(Self { sandbox, address, release, version: 1 })
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let release = sandbox.release("next", &flags);
+        Ok(Self {
+            sandbox,
+            address,
+            release,
+            version: 1,
+            edits: 0,
+            instances,
+            instances_in_manifest: instances,
+            listener: None,
+            has_service: false,
+        })
     }
 
     /// Its sandbox.
@@ -119,6 +150,111 @@ impl HandoverSubject {
         self.wait_for_another(role, pid)
     }
 
+    /// Does it, to its end, and checks that as many instances are ready as there are to be.
+    ///
+    /// # Errors
+    /// When it did not end as it should.
+    pub fn operate(&mut self, operation: Operation) -> Result<(), String> {
+        match operation {
+            Operation::Deploy => self.deploy().map(|_| ())?,
+            Operation::Rollback => well(&self.sandbox.run(&["rollback", "shop"]))?,
+            Operation::Scale(instances) => {
+                self.instances = instances;
+                well(&self.sandbox.run(&["scale", "shop", &instances.to_string()]))?;
+            }
+            Operation::Restart => well(&self.sandbox.run(&["restart", "shop"]))?,
+            Operation::Reload => well(&self.sandbox.run(&["reload", "shop"]))?,
+            Operation::Apply(edit) => self.apply(edit)?,
+            Operation::KillAgent => self.kill("agent")?,
+            Operation::KillAgentInDeploy => self.deploy_with_agent_killed()?,
+            Operation::KillHolder => self.kill("holder")?,
+        }
+        let wanted = self.instances as usize;
+        let mut seen = 0;
+        let all_ready = || {
+            let status = self.sandbox.try_status()?;
+            let stable = status.stable("shop")?;
+            let ready = status.in_state("shop", "ready");
+            seen = ready.iter().filter(|instance| instance.version == stable).count();
+            (seen == wanted).then_some(())
+        };
+        wait::try_until(PATIENCE, all_ready).ok_or_else(|| format!("{seen} of {wanted} instances are ready"))
+    }
+
+    fn apply(&mut self, edit: Edit) -> Result<(), String> {
+        self.edits += 1;
+        let number = self.edits;
+        match edit {
+            Edit::AddListener | Edit::MoveListener => {
+                let (keeper, port) = free_port();
+                drop(keeper);
+                self.listener = Some(port);
+            }
+            Edit::RemoveListener => self.listener = None,
+            Edit::AddService => self.has_service = true,
+            Edit::RemoveService => self.has_service = false,
+            Edit::Version => self.version += 1,
+            Edit::Instances => {
+                // Another one than the file has: what `scale` did since holds only while the line stays.
+                self.instances_in_manifest = if self.instances_in_manifest == 2 { 3 } else { 2 };
+                self.instances = self.instances_in_manifest;
+            }
+            _ => {}
+        }
+        let extra = self.further_tables();
+        let (version, instances) = (self.version, self.instances);
+        self.sandbox.edit(|setup| {
+            setup.extra = extra;
+            match edit {
+                Edit::Drain => {
+                    setup.stop = format!("drain_timeout = \"10s\"\ngrace_period = \"{}s\"\n", 5 + number % 5)
+                }
+                Edit::ListenerLimit => {
+                    setup.listener =
+                        format!("idle_timeout = \"2s\"\nheader_timeout = \"{}s\"\n", 10 + number % 5);
+                }
+                Edit::Readiness => {
+                    setup.readiness = format!(
+                        "http = \"/healthz\"\nstartup_timeout = \"10s\"\ninterval = \"{}ms\"\n",
+                        900 + number % 90
+                    );
+                }
+                Edit::Restart => setup.restart = format!("delay = \"{}ms\"\n", 200 + number % 90),
+                Edit::Environment => {
+                    set_line(&mut setup.service, "environment", &format!("{{ ROUND = \"{number}\" }}"))
+                }
+                Edit::Version => setup.version = version.to_string(),
+                Edit::Instances => setup.instances = instances,
+                _ => {}
+            }
+        });
+        well(&self.sandbox.run(&["apply", "--yes"]))?;
+        if let (Edit::AddListener | Edit::MoveListener, Some(port)) = (edit, self.listener) {
+            let answer = http::once(([127, 0, 0, 1], port).into(), &Request::get("/"));
+            answer.map_err(|loss| format!("nobody answers on the new listener: {loss:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// The tables of the manifest that come and go.
+    fn further_tables(&self) -> String {
+        let mut text = String::new();
+        if let Some(port) = self.listener {
+            text.push_str(&format!("[listener.other]\nbind = \"127.0.0.1:{port}\"\n"));
+            text.push_str("[[route]]\nlistener = \"other\"\nservice = \"shop\"\n");
+        }
+        if self.has_service {
+            let release = self.sandbox.folder().join("source/1");
+            text.push_str("[[route]]\nlistener = \"web\"\npath = \"/side\"\nservice = \"side\"\n");
+            text.push_str(&format!(
+                "[service.side]\nrelease = '{}'\nversion = \"1\"\ncommand = ['./victim']\n\
+                 [service.side.readiness]\nhttp = \"/healthz\"\n",
+                release.display()
+            ));
+        }
+        text
+    }
+
     fn pid(&self, role: &str) -> Result<u32, String> {
         let look = || self.sandbox.try_status().and_then(|status: Status| status.pid(role));
         wait::try_until(PATIENCE, look).ok_or_else(|| format!("status shows no {role}"))
@@ -131,6 +267,13 @@ impl HandoverSubject {
         };
         wait::try_until(PATIENCE, another).map(|_| ()).ok_or_else(|| format!("no new {role} comes"))
     }
+}
+
+/// `name = value` as a line of a table, in the place of the one that was there.
+fn set_line(table: &mut String, name: &str, value: &str) {
+    let start = format!("{name} = ");
+    let kept = table.lines().filter(|line| !line.starts_with(&start)).map(|line| format!("{line}\n"));
+    *table = kept.collect::<String>() + &format!("{start}{value}\n");
 }
 
 fn well(ran: &Ran) -> Result<(), String> {

@@ -18,8 +18,8 @@ fn a_mistyped_key_is_shown_with_its_line_and_the_nearest_one() {
 
 #[test]
 fn a_key_that_is_not_served_yet_is_refused_by_name() {
-    let sandbox = Sandbox::new(Setup { service: "user = \"nobody\"\n".to_owned(), ..Setup::default() });
-    sandbox.run(&["check"]).expect_code(2).expect_says(&["user"]);
+    let sandbox = Sandbox::new(Setup { service: "mode = \"socket\"\n".to_owned(), ..Setup::default() });
+    sandbox.run(&["check"]).expect_code(2).expect_says(&["socket"]);
     sandbox.run(&["up"]).expect_code(2);
 }
 

@@ -5,9 +5,12 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails as a test does")]
 
 mod admin;
+mod bad_habits;
 mod bad_services;
+mod changes;
 mod command_line;
 mod crashes;
 mod deploys;
+mod examples;
 mod starting;
 mod stopping;

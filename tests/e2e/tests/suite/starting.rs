@@ -85,16 +85,20 @@ fn up_goes_on_from_the_record_and_not_from_the_file() {
 }
 
 #[test]
-fn up_names_every_key_of_a_changed_file_that_does_not_hold_yet() {
+fn up_on_an_existing_state_makes_true_what_was_changed_in_the_file_since() {
     let mut sandbox = Sandbox::started(Setup::default());
+    let next = sandbox.release("next", &[]);
+    sandbox.deploy("2", &next).expect_code(0);
     sandbox.down();
-    let text = std::fs::read_to_string(sandbox.manifest()).unwrap();
-    sandbox.write_manifest(&text.replace("instances = 1", "instances = 3").replace("5s", "6s"));
+    sandbox.edit(|setup| setup.instances = 3);
     sandbox.up();
     sandbox.wait_ready();
-    assert_eq!(sandbox.status().instances("shop").len(), 1, "the record holds");
-    let said = sandbox.status().0["warnings"].to_string();
-    assert!(said.contains("service.shop.instances") && said.contains("grace_period"), "{said}");
+    assert_eq!(
+        sandbox.get("/").unwrap().text(),
+        "2",
+        "a line that was not touched keeps what `deploy` set since"
+    );
+    assert_eq!(sandbox.status().0["warnings"], serde_json::json!([]));
 }
 
 #[test]

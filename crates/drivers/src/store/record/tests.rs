@@ -14,6 +14,7 @@ pub(crate) fn record(next_rollout: u64) -> Record {
             admin_bind_is_default: true,
             proxy_threads: 1,
             access_log: true,
+            log: Default::default(),
             instance_ports: (20_000, 29_999),
             listeners: BTreeMap::new(),
             routes: Vec::new(),

@@ -12,32 +12,55 @@ use std::path::{Component, Path, PathBuf};
 use host::folder::{self, Facts, Kind};
 use sha2::{Digest, Sha256};
 
-use super::Refused;
+use super::{Refused, room};
 
-/// Most bytes in the files of a release.
-const BYTES_MAX: u64 = 4 << 30;
-/// Most entries in a release.
-const ENTRIES_MAX: u32 = 200_000;
 /// Directories in directories: deeper than any real release, and safe for the stack.
-const DEPTH_MAX: usize = 100;
+pub(super) const DEPTH_MAX: usize = 100;
 /// Up to so many files are synced one by one; more are faster with all that waits on the file system.
 const SYNCED_EACH_MAX: u32 = 64;
 /// Bytes copied at a time.
 const PIECE_BYTES: usize = 256 << 10;
 
+/// How large a release may be.
+#[derive(Debug)]
+pub(super) struct Limits {
+    /// Bytes in its files.
+    pub(super) bytes: u64,
+    /// Files, directories and links.
+    pub(super) entries: u32,
+}
+
+impl Limits {
+    /// Of any release.
+    pub(super) const RELEASE: Self = Self { bytes: 4 << 30, entries: 200_000 };
+
+    pub(super) fn too_many_bytes(&self) -> Refused {
+        Refused::TooLarge(room::human(self.bytes))
+    }
+
+    pub(super) fn too_many_entries(&self) -> Refused {
+        Refused::TooLarge(format!("{} files", self.entries))
+    }
+}
+
 /// The hash of what is in `source`.
 pub(super) fn hash(source: &Path) -> Result<String, Refused> {
-    Walk::new(source, None).run()
+    Walk::new(source, None, &Limits::RELEASE).run()
 }
 
 /// Copies `source` to `target`, which is not there yet, durably; the hash is of the copy.
-pub(super) fn copy(source: &Path, target: &Path) -> Result<String, Refused> {
-    Walk::new(source, Some(target)).run()
+pub(super) fn copy(source: &Path, target: &Path, limits: &Limits) -> Result<String, Refused> {
+    Walk::new(source, Some(target), limits).run()
+}
+
+pub(super) fn hex(hasher: Sha256) -> String {
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 struct Walk<'a> {
     source: &'a Path,
     target: Option<&'a Path>,
+    limits: &'a Limits,
     hasher: Sha256,
     bytes: u64,
     entries: u32,
@@ -46,16 +69,16 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(source: &'a Path, target: Option<&'a Path>) -> Self {
-        let hasher = Sha256::new();
-        Self { source, target, hasher, bytes: 0, entries: 0, made: Vec::new(), piece: vec![0; PIECE_BYTES] }
+    fn new(source: &'a Path, target: Option<&'a Path>, limits: &'a Limits) -> Self {
+        let (hasher, piece) = (Sha256::new(), vec![0; PIECE_BYTES]);
+        Self { source, target, limits, hasher, bytes: 0, entries: 0, made: Vec::new(), piece }
     }
 
     fn run(mut self) -> Result<String, Refused> {
         self.make_directory(Path::new(""))?;
         self.directory(Path::new(""), 0)?;
         self.sync()?;
-        Ok(self.hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(self.hasher))
     }
 
     fn unreadable(&self, relative: &Path) -> impl FnOnce(io::Error) -> Refused + use<> {
@@ -79,8 +102,8 @@ impl<'a> Walk<'a> {
         names.sort_unstable();
         for name in names {
             self.entries += 1;
-            if self.entries > ENTRIES_MAX {
-                return Err(Refused::TooLarge(format!("{ENTRIES_MAX} files")));
+            if self.entries > self.limits.entries {
+                return Err(self.limits.too_many_entries());
             }
             self.entry(&relative.join(name), depth)?;
         }
@@ -101,7 +124,7 @@ impl<'a> Walk<'a> {
             Kind::Other(what) => Err(Refused::Entry {
                 path: relative.to_owned(),
                 what: what.to_owned(),
-                advice: "a release has only files, directories and links",
+                advice: super::ONLY_PLAIN,
             }),
         }
     }
@@ -136,11 +159,7 @@ impl<'a> Walk<'a> {
         let (source, facts) =
             folder::open_plain(&self.source.join(relative)).map_err(self.unreadable(relative))?;
         if facts.set_id {
-            return Err(Refused::Entry {
-                path: relative.to_owned(),
-                what: "a program that runs with another user's or group's rights".to_owned(),
-                advice: "`chmod ug-s` removes that from it",
-            });
+            return Err(super::set_id(relative));
         }
         let Some(target) = self.target else { return self.hash_file(&source, relative, facts) };
         let path = target.join(relative);
@@ -158,7 +177,7 @@ impl<'a> Walk<'a> {
         if folder::share_content(source, &copy) {
             return Ok(copy);
         }
-        let mut left = BYTES_MAX - self.bytes;
+        let mut left = self.limits.bytes.saturating_sub(self.bytes);
         loop {
             let read = source.read(&mut self.piece)?;
             if read == 0 {
@@ -174,8 +193,8 @@ impl<'a> Walk<'a> {
 
     fn hash_file(&mut self, mut file: &File, relative: &Path, facts: Facts) -> Result<(), Refused> {
         self.bytes = self.bytes.saturating_add(facts.bytes);
-        if self.bytes > BYTES_MAX {
-            return Err(Refused::TooLarge(format!("{} GiB", BYTES_MAX >> 30)));
+        if self.bytes > self.limits.bytes {
+            return Err(self.limits.too_many_bytes());
         }
         self.begin(if facts.executable { b'x' } else { b'f' }, relative, facts.bytes);
         let mut left = facts.bytes;
@@ -200,11 +219,7 @@ impl<'a> Walk<'a> {
     fn link(&mut self, relative: &Path, depth: usize) -> Result<(), Refused> {
         let leads_to = std::fs::read_link(self.source.join(relative)).map_err(self.unreadable(relative))?;
         if !stays_inside(&leads_to, depth) {
-            return Err(Refused::Entry {
-                path: relative.to_owned(),
-                what: format!("a link to `{}`", leads_to.display()),
-                advice: "a link must be relative, stay inside the release, and have `..` only at its beginning",
-            });
+            return Err(leads_out(relative, &leads_to.display().to_string()));
         }
         self.begin(b'l', relative, leads_to.as_os_str().len() as u64);
         self.hasher.update(leads_to.as_os_str().as_encoded_bytes());
@@ -228,9 +243,18 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// The refusal of a link that leads out.
+pub(super) fn leads_out(path: &Path, leads_to: &str) -> Refused {
+    Refused::Entry {
+        path: path.to_owned(),
+        what: format!("a link to `{leads_to}`"),
+        advice: "a link must be relative, stay inside the release, and have `..` only at its beginning",
+    }
+}
+
 /// Whether a link `depth` directories below the release's root leads to somewhere inside. `..` may only come first:
 /// after a name that is a link itself, what `..` means cannot be read off the text.
-fn stays_inside(leads_to: &Path, depth: usize) -> bool {
+pub(super) fn stays_inside(leads_to: &Path, depth: usize) -> bool {
     let mut up = 0;
     let mut down = false;
     for part in leads_to.components() {

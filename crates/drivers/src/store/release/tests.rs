@@ -1,5 +1,7 @@
 use super::*;
 
+mod archives;
+
 struct Scene {
     folder: tempfile::TempDir,
     releases: PathBuf,
@@ -34,6 +36,7 @@ impl Scene {
             release: release.parse().unwrap(),
             source: self.source(),
             program: "./shop".into(),
+            arguments: Vec::new(),
             expected_hash: expected.map(ToOwned::to_owned),
         }
     }
@@ -173,7 +176,7 @@ fn a_source_that_is_none_is_said_by_its_path() {
         prepare(&scene.releases, &request).unwrap_err().to_string()
     };
     assert!(from(scene.folder.path().join("nowhere")).contains("nowhere cannot be read"));
-    assert!(from(scene.source().join("shop")).contains("is not a directory"));
+    assert!(from(scene.source().join("lib/data")).contains("is neither a directory nor an archive"));
     assert!(from(scene.folder.path().to_owned()).contains("would contain itself"));
 }
 

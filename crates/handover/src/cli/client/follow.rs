@@ -7,20 +7,20 @@
 //! ```
 //! Leaving (Ctrl-C) changes nothing: the rollout is the agent's.
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
-use admin::api::{PROGRESS_WAIT_MS_MAX, Phase, Progress, RolloutReport, ServiceReport};
+use admin::api::{Phase, Progress, RolloutReport, ServiceReport};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Client;
+use super::story::Story;
 use crate::cli::Failure;
 use crate::cli::render::{self, Style};
 use crate::exit_code::Code;
 
 /// Between two looks of the line that changes.
-const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
+pub(super) const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 /// Widest line that is redrawn: one that wraps could not be.
 const LIVE_COLUMNS_MAX: usize = 78;
 /// Takes a line that is redrawn away again.
@@ -89,7 +89,7 @@ impl Screen {
     }
 
     /// Prints the line that changes.
-    fn draw(&mut self, text: &str) {
+    pub(crate) fn draw(&mut self, text: &str) {
         if self.live {
             let text = styled_cut(text, self.colour);
             self.put(&format!("{ERASE_LINE}{text}"));
@@ -97,7 +97,8 @@ impl Screen {
         }
     }
 
-    fn erase(&mut self) {
+    /// Takes the line that changes away.
+    pub(crate) fn erase(&mut self) {
         if std::mem::take(&mut self.is_drawn) {
             self.put(ERASE_LINE);
         }
@@ -128,19 +129,19 @@ pub(crate) async fn follow(
     screen: &mut Screen,
     interrupted: impl Future<Output = ()>,
 ) -> Result<Ending, Failure> {
-    let mut story = Story::default();
+    let mut told = Told::default();
     tokio::pin!(interrupted);
     let mut redraw = tokio::time::interval(REDRAW_INTERVAL);
     redraw.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let began = Instant::now();
     loop {
         let progress = {
-            let answer = next(client, service, id, &story);
+            let answer = next(client, service, id, &told);
             tokio::pin!(answer);
             loop {
                 tokio::select! {
                     answer = &mut answer => break answer,
-                    _ = redraw.tick() => screen.draw(&story.present(began.elapsed())),
+                    _ = redraw.tick() => screen.draw(&told.present(began.elapsed())),
                     () = &mut interrupted => {
                         screen.erase();
                         return Ok(Ending::Left);
@@ -148,21 +149,31 @@ pub(crate) async fn follow(
                 }
             }
         };
-        let progress = progress.inspect_err(|_| screen.erase())?;
-        for line in story.hear(&progress) {
+        let progress = progress.map_err(|failure| {
+            screen.erase();
+            match &told.last {
+                Some(last) => {
+                    let what = format!("the rollout of {service} to {}", last.rollout.version);
+                    client.stopped_meanwhile(failure, &what)
+                }
+                None => failure,
+            }
+        })?;
+        for line in told.hear(&progress) {
             screen.line(&line);
         }
-        if until.is_reached(&progress) && !story.asks_again {
+        if until.is_reached(&progress) && !told.story.asks_again {
             screen.erase();
             return Ok(Ending::Reached(Box::new(progress)));
         }
     }
 }
 
-async fn next(client: &Client, service: &str, id: u64, story: &Story) -> Result<Progress, Failure> {
-    let wait_ms = story.wait_ms();
-    let mut path = format!("/v1/services/{service}/rollouts/{id}?after={}&wait_ms={wait_ms}", story.after);
-    if let Some(last) = &story.last {
+async fn next(client: &Client, service: &str, id: u64, told: &Told) -> Result<Progress, Failure> {
+    let wait_ms = told.story.wait_ms();
+    let mut path =
+        format!("/v1/services/{service}/rollouts/{id}?after={}&wait_ms={wait_ms}", told.story.after);
+    if let Some(last) = &told.last {
         path.push_str("&state=");
         path.push_str(&last.state());
     }
@@ -199,44 +210,15 @@ fn find(service: &ServiceReport, id: u64) -> Option<(&RolloutReport, bool)> {
 
 /// What was heard of a rollout.
 #[derive(Debug, Default)]
-struct Story {
-    /// Sequence of the last line, as the present agent counts.
-    after: u64,
-    agent: u32,
-    /// Another agent tells it now: it may tell again what was told.
-    is_retold: bool,
-    /// The last answer left out lines that were not heard.
-    asks_again: bool,
-    told: BTreeSet<String>,
+struct Told {
+    story: Story,
     last: Option<Progress>,
 }
 
-impl Story {
-    /// How long to wait for news. What is already there is wanted at once: it may be all that there is to tell.
-    fn wait_ms(&self) -> u64 {
-        if self.asks_again || self.last.is_none() { 0 } else { PROGRESS_WAIT_MS_MAX }
-    }
-
-    /// The lines that are new.
+impl Told {
     fn hear(&mut self, progress: &Progress) -> Vec<String> {
-        let is_another = self.last.is_some() && progress.agent != self.agent;
-        self.agent = progress.agent;
         self.last = Some(progress.clone());
-        self.is_retold |= is_another;
-        // Its count began anew, so what was asked for was the wrong part of its story.
-        self.asks_again = is_another && std::mem::take(&mut self.after) > 0;
-        if self.asks_again {
-            return Vec::new();
-        }
-        let mut lines = Vec::new();
-        for line in &progress.lines {
-            self.after = self.after.max(line.sequence);
-            let is_new = self.told.insert(line.text.clone());
-            if is_new || !self.is_retold {
-                lines.push(format!("{:>8}  {}", render::millis(line.at_ms), line.text));
-            }
-        }
-        lines
+        self.story.hear(progress.agent, &progress.lines)
     }
 
     /// The present state in one line.
@@ -258,43 +240,7 @@ impl Story {
 
 #[cfg(test)]
 mod tests {
-    use admin::api::ProgressLine;
-
     use super::*;
-
-    fn progress(agent: u32, lines: &[(u64, &str)]) -> Progress {
-        let line = |(sequence, text): &(u64, &str)| ProgressLine {
-            sequence: *sequence,
-            at_ms: 300,
-            text: (*text).into(),
-        };
-        Progress { agent, lines: lines.iter().map(line).collect(), ..Progress::default() }
-    }
-
-    #[test]
-    fn another_agent_is_heard_from_its_beginning_and_repeats_nothing() {
-        let mut story = Story::default();
-        assert_eq!(
-            story.hear(&progress(1, &[(1, "copied"), (2, "started")])),
-            ["   0.3 s  copied", "   0.3 s  started"]
-        );
-        assert_eq!(story.after, 2);
-        assert!(story.hear(&progress(2, &[(3, "ready")])).is_empty());
-        assert_eq!((story.after, story.asks_again), (0, true));
-        assert_eq!(story.wait_ms(), 0, "the new agent may have nothing to tell and no news either");
-        assert_eq!(
-            story.hear(&progress(2, &[(1, "goes on"), (2, "started"), (3, "ready")])),
-            ["   0.3 s  goes on", "   0.3 s  ready"]
-        );
-        assert_eq!((story.after, story.asks_again), (3, false));
-    }
-
-    #[test]
-    fn one_agent_may_say_the_same_twice() {
-        let mut story = Story::default();
-        let said = story.hear(&progress(1, &[(1, "exited, restarts"), (2, "exited, restarts")]));
-        assert_eq!(said.len(), 2);
-    }
 
     #[test]
     fn a_promoted_release_that_is_being_left_is_followed_on() {

@@ -54,6 +54,17 @@ impl Client {
         }
     }
 
+    /// The agent of these directories, without a manifest.
+    pub(crate) fn at(layout: Layout) -> Self {
+        Self {
+            place: Place::Socket(layout.admin_socket()),
+            token: None,
+            manifest: None,
+            layout: Some(layout),
+            retry_for: RETRY_FOR,
+        }
+    }
+
     fn by_url(url: &str, global: &Global) -> Result<Self, Failure> {
         let authority = parse_url(url)?;
         let token = match std::env::var(TOKEN_VARIABLE) {
@@ -101,9 +112,10 @@ impl Client {
 
     /// Process of the holder as its file says, if it lives; only where the agent is on this machine.
     pub(crate) fn holder(&self) -> Option<u32> {
-        let text = std::fs::read_to_string(self.layout.as_ref()?.pid_file()).ok()?;
+        let layout = self.layout.as_ref()?;
+        let text = std::fs::read_to_string(layout.pid_file()).ok()?;
         let pid = text.trim().parse().ok()?;
-        host::process::is_alive(pid).then_some(pid)
+        (host::process::is_alive(pid) && is_holder(pid, layout)).then_some(pid)
     }
 
     /// The directories, where the agent is on this machine.
@@ -154,9 +166,33 @@ impl Client {
         }
     }
 
+    /// The failure of a follower whose agent is gone: a stop of everything is told as what it is.
+    pub(super) fn stopped_meanwhile(&self, failure: Failure, what: &str) -> Failure {
+        let is_gone = failure.code == Code::Unreachable && self.is_local() && self.holder().is_none();
+        if !is_gone {
+            return failure;
+        }
+        let message =
+            format!("everything was stopped while {what} was under way; it goes on with the next start");
+        Failure::new(Code::Unreachable, message)
+            .with_hint(format_args!("start everything again with `handover up{}`", self.option()))
+    }
+
     pub(super) fn not_permitted(&self, why: &str) -> Failure {
         Failure::new(Code::NotPermitted, format_args!("this user may not talk to {}: {why}", self.name()))
             .with_hint("run the command as the user that started `handover up`, for example with `sudo -u USER handover …`")
+    }
+}
+
+/// Whether a process is one of ours, and not another one that has got the number of a dead holder. Where the system does
+/// not say, the file is believed.
+fn is_holder(pid: u32, layout: &Layout) -> bool {
+    match host::process::executable(pid) {
+        Ok(program) => {
+            let bin = layout.bin_dir();
+            program.starts_with(&bin) || bin.canonicalize().is_ok_and(|bin| program.starts_with(bin))
+        }
+        Err(_) => true,
     }
 }
 
@@ -213,5 +249,15 @@ mod tests {
         {
             assert_eq!(parse_url(url).unwrap_err().code, Code::Usage, "{url}");
         }
+    }
+
+    #[test]
+    fn a_process_that_got_the_number_of_a_dead_holder_is_not_taken_for_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::new(folder.path(), folder.path().join("run"));
+        layout.create().unwrap();
+        // This test's own process lives, and runs no copy of that state directory.
+        std::fs::write(layout.pid_file(), std::process::id().to_string()).unwrap();
+        assert_eq!(Client::at(layout).holder(), None);
     }
 }

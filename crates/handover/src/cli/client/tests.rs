@@ -255,3 +255,14 @@ async fn leaving_ends_the_following_and_nothing_else() {
         follow(&agent.client, "web", 3, Until::Decided, &mut screen, std::future::ready(())).await.unwrap();
     assert!(matches!(ending, Ending::Left));
 }
+
+#[tokio::test]
+async fn a_rollout_whose_handover_was_stopped_says_so_and_what_becomes_of_it() {
+    let agent = FakeAgent::start(vec![told(10, Phase::Starting, &[(1, "started")], false)]);
+    let mut screen = Screen::new(false, false, false);
+    let never = std::future::pending();
+    let failure = follow(&agent.client, "web", 3, Until::Decided, &mut screen, never).await.unwrap_err();
+    assert_eq!(failure.code, Code::Unreachable);
+    assert!(failure.message.starts_with("everything was stopped while the rollout of web"), "{failure:?}");
+    assert!(failure.hint.unwrap().contains("`handover up`"));
+}

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use admin::api::StatusReport;
 use model::manifest::{Listener, Manifest};
 
+use super::Before;
 use crate::cli::Global;
 use crate::cli::render::{Style, styled};
 use crate::config::Loaded;
 
 /// Before everything starts, in the foreground.
-pub(super) fn starting(loaded: &Loaded, goes_on: bool, global: &Global) -> String {
+pub(super) fn starting(loaded: &Loaded, before: Before, global: &Global) -> String {
     let colour = global.colour_out();
     let mut text = format!("{} {}\n\n", styled("handover", Style::Bold, colour), loaded.path.display());
     for (name, listener) in &loaded.manifest.listeners {
@@ -29,7 +30,7 @@ pub(super) fn starting(loaded: &Loaded, goes_on: bool, global: &Global) -> Strin
     ));
     text.push_str(&line("state", &loaded.manifest.state_dir.display().to_string(), ""));
     for (name, service) in &loaded.manifest.services {
-        let release = if goes_on {
+        let release = if before != Before::Nothing {
             "goes on with what it ran last".to_owned()
         } else {
             format!("release {}", service.version)
@@ -38,13 +39,14 @@ pub(super) fn starting(loaded: &Loaded, goes_on: bool, global: &Global) -> Strin
             crate::config::error::count(usize::try_from(service.instances).unwrap_or(1), "instance");
         text.push_str(&line(name.as_str(), &instances, &release));
     }
+    text.push_str(&edited(before, &loaded.path, colour));
     text.push_str(&next(loaded, |listener| Some(listener.bind), colour));
     text.push_str("  Ctrl-C  drains and stops everything\n\n");
     text
 }
 
 /// When everything is ready, in the background.
-pub(super) fn ready(loaded: &Loaded, status: &StatusReport, global: &Global) -> String {
+pub(super) fn ready(loaded: &Loaded, before: Before, status: &StatusReport, global: &Global) -> String {
     let colour = global.colour_out();
     let address = |name: &str| status.listeners.get(name).and_then(|listener| listener.address.clone());
     let mut text = String::new();
@@ -60,6 +62,7 @@ pub(super) fn ready(loaded: &Loaded, status: &StatusReport, global: &Global) -> 
     if let Some(admin) = address("admin") {
         text.push_str(&line("admin", &format!("http://{admin}"), ""));
     }
+    text.push_str(&edited(before, &loaded.path, colour));
     let bound = |listener: &Listener| {
         let name = loaded.manifest.listeners.iter().find(|(_, other)| *other == listener)?.0;
         address(name.as_str())?.parse().ok()
@@ -67,6 +70,20 @@ pub(super) fn ready(loaded: &Loaded, status: &StatusReport, global: &Global) -> 
     text.push_str(&next(loaded, bound, colour));
     text.push_str(&format!("  {} down{}\n", program(), option(&loaded.path)));
     text
+}
+
+/// What becomes of a file that is not the one that ran before.
+fn edited(before: Before, path: &Path, colour: bool) -> String {
+    if before != Before::Edited {
+        return String::new();
+    }
+    let head = styled("the manifest was edited since it ran last:", Style::Yellow, colour);
+    format!(
+        "\n{head} what differs is applied now, as by `handover apply --yes`;\n\
+         see what came of it with `{} events{}`\n",
+        program(),
+        option(path)
+    )
 }
 
 fn line(name: &str, what: &str, more: &str) -> String {
@@ -115,7 +132,8 @@ fn next(loaded: &Loaded, bound: impl Fn(&Listener) -> Option<SocketAddr>, colour
         text.push_str(&format!("  curl http://{}{}\n", reachable(address), route.path));
     }
     let option = option(&loaded.path);
-    if let Some((name, service)) = loaded.manifest.services.iter().next() {
+    let routed = first.and_then(|route| loaded.manifest.services.get_key_value(&route.service));
+    if let Some((name, service)) = routed.or_else(|| loaded.manifest.services.iter().next()) {
         let release = next_release(&service.release).map_or_else(|| "PATH".to_owned(), |path| shown(&path));
         text.push_str(&format!("  {} deploy {name} --release {release}{option}\n", program()));
     }
@@ -146,10 +164,16 @@ fn shown(path: &Path) -> String {
 
 /// The directory after a release's, if one lies beside it: `v2` beside `v1`.
 fn next_release(release: &Path) -> Option<PathBuf> {
+    // What comes before the number: other programs may lie there, too.
+    let stem = |path: &Path| {
+        let name = path.file_name()?.to_str()?;
+        name.find(|c: char| c.is_ascii_digit()).map(|digits| name[..digits].to_owned())
+    };
+    let own = stem(release)?;
     let mut beside: Vec<PathBuf> = std::fs::read_dir(release.parent()?)
         .ok()?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.is_dir() && path.as_path() > release)
+        .filter(|path| path.is_dir() && path.as_path() > release && stem(path).as_ref() == Some(&own))
         .collect();
     beside.sort();
     beside.into_iter().next()
@@ -165,9 +189,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let loaded = testing::hello(folder.path(), "");
         let at = folder.path().display();
-        let text = starting(&loaded, false, &Global::default());
+        let text = starting(&loaded, Before::Nothing, &Global::default());
         assert!(text.contains("  web        http://0.0.0.0:8080          -> hello\n"), "{text}");
-        assert!(text.contains("  hello      2 instances                  release v1\n"), "{text}");
+        assert!(text.contains("  hello      2 instances                  release v1-"), "{text}");
         assert!(text.contains("  curl http://127.0.0.1:8080/\n"), "{text}");
         let deploy = format!(" deploy hello --release {at}/releases/v2 -c {at}/handover.toml\n");
         assert!(text.contains(&deploy), "{text}");
@@ -177,8 +201,10 @@ mod tests {
     #[test]
     fn on_an_existing_state_no_release_is_promised() {
         let folder = tempfile::tempdir().unwrap();
-        let text = starting(&testing::hello(folder.path(), ""), true, &Global::default());
-        assert!(text.contains("goes on with what it ran last"), "{text}");
+        let text = |before| starting(&testing::hello(folder.path(), ""), before, &Global::default());
+        assert!(text(Before::Same).contains("goes on with what it ran last"));
+        assert!(!text(Before::Same).contains("edited"));
+        assert!(text(Before::Edited).contains("what differs is applied now"));
     }
 
     #[test]
@@ -189,7 +215,7 @@ mod tests {
             |address: &str| admin::api::ListenerReport { address: Some(address.into()), error: None };
         status.listeners.insert("web".into(), listener("0.0.0.0:41234"));
         status.listeners.insert("admin".into(), listener("127.0.0.1:41235"));
-        let text = ready(&testing::hello(folder.path(), ""), &status, &Global::default());
+        let text = ready(&testing::hello(folder.path(), ""), Before::Same, &status, &Global::default());
         assert!(text.contains("  web        http://0.0.0.0:41234         -> hello\n"), "{text}");
         assert!(text.contains("  admin      http://127.0.0.1:41235\n"), "{text}");
         assert!(text.contains("  curl http://127.0.0.1:41234/\n"), "{text}");

@@ -83,6 +83,7 @@ impl Checks<'_> {
         let route = &spot.value;
         let listener = self.reference("listener", &route.listener, &raw.listener, &spot.span);
         let service = self.reference("service", &route.service, &raw.service, &spot.span);
+        self.route_to_worker(raw, &route.service);
         let host = match &route.host {
             Given::Absent => Some(HostPattern::Any),
             Given::Wrong => None,
@@ -99,6 +100,21 @@ impl Checks<'_> {
             path: path?,
             service: service?.parse().ok()?,
         })
+    }
+
+    /// A worker has no port that a request could be passed to.
+    fn route_to_worker(&mut self, raw: &raw::Manifest, service: &Given<String>) {
+        let Some(spot) = service.spot() else { return };
+        let Some((_, table)) = entries(&raw.service).iter().find(|(name, _)| name.value == spot.value) else {
+            return;
+        };
+        let Some(mode) = table.value.mode.spot().filter(|mode| mode.value == raw::Mode::Worker) else {
+            return;
+        };
+        let message = format!("`{}` is a worker: it gets no requests", spot.value);
+        let problem = Problem::error("route.service", spot.span.clone(), message).label("this route");
+        let help = "take the route out, or the worker's `mode`: it is then reached on ${PORT}";
+        self.push(problem.and(mode.span.clone(), "a worker by this").help(help));
     }
 
     /// The name in a route, if a table of that name is there.
@@ -207,8 +223,10 @@ impl Checks<'_> {
         if !all_known {
             return;
         }
-        for (name, _) in entries(&raw.service) {
-            if !routes.iter().any(|route| route.service.as_str() == name.value) {
+        let is_worker = |service: &raw::Service| service.mode.get() == Some(&raw::Mode::Worker);
+        for (name, service) in entries(&raw.service) {
+            if !is_worker(&service.value) && !routes.iter().any(|route| route.service.as_str() == name.value)
+            {
                 let message = format!("no route leads to `{}`: it runs, and gets no request", name.value);
                 let key = format!("service.{}", name.value);
                 let help = format!("add [[route]] with service = \"{}\"", name.value);
