@@ -4,6 +4,7 @@
 //! everything. It deliberately repairs nothing.
 
 mod imports;
+mod promises;
 mod source;
 mod text;
 
@@ -41,6 +42,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     }
     findings.extend(source::check_totals(&files));
     findings.extend(text::check_documents(&files));
+    findings.extend(promises::check(&files));
     findings.extend(text::check_links(&files, |path| root.join(path).exists()));
     if findings.is_empty() {
         println!("tidy: {} files, nothing to say", files.len());

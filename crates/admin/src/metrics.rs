@@ -32,6 +32,17 @@ pub(crate) fn render(status: &StatusReport) -> String {
         "Restarts of living slots.",
         |service| Some(service.instances.iter().map(|instance| u64::from(instance.restarts)).sum()),
     );
+    per_service(&mut text, services, "handover_in_flight", "gauge", "Requests being answered.", |service| {
+        service.in_flight
+    });
+    per_service(
+        &mut text,
+        services,
+        "handover_memory_bytes",
+        "gauge",
+        "Memory of the instances' process trees.",
+        |service| service.instances.iter().filter_map(|instance| instance.memory_bytes).reduce(|a, b| a + b),
+    );
     per_service(
         &mut text,
         services,

@@ -330,6 +330,13 @@ fn requests_of_proxies_that_ended_still_count_and_a_receipt_begins_with_its_roll
     scene.counted(2, None, 7);
     assert_eq!(cost(&scene).0, 157);
     assert_eq!(scene.recorded().requests_before, 150);
+    // The first was only out of reach, and says again all that it has counted.
+    scene.tell(Event::ProxyUp { generation: 1, pid: 50 });
+    assert_eq!(cost(&scene).0, 157);
+    scene.counted(1, None, 160);
+    assert_eq!(cost(&scene).0, 167);
+    scene.tell(Event::ProxyGone { generation: 1 });
+    assert_eq!((cost(&scene).0, scene.recorded().requests_before), (167, 160));
 }
 
 #[test]

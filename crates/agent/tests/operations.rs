@@ -645,3 +645,85 @@ fn a_plan_of_a_deploy_says_each_step_and_the_gap() {
         ]
     );
 }
+
+#[test]
+fn what_has_ended_for_good_is_not_started_by_the_next_agent() {
+    let mut worker = Service { mode: Mode::Worker, ..service(1) };
+    worker.readiness.check = ReadinessCheck::AliveForMs(1_000);
+    worker.restart.policy = wire::manifest::RestartPolicy::OnFailure;
+    let mut scene = Scene::new(&[("shop", worker)]);
+    scene.wait(Duration::from_secs(2));
+    scene.end(&"shop@1.0.0/0".parse().expect("an id"), ExitStatus::Code(0));
+    scene.settle();
+    let mut scene = scene.next();
+    scene.wait(Duration::from_secs(600));
+    assert_eq!(scene.ids().len(), 0);
+    // Its record is that of the agent before as well.
+    let mut scene = scene.next();
+    scene.wait(Duration::from_secs(600));
+    assert_eq!(scene.ids().len(), 0);
+    assert!(scene.restart().is_ok());
+    assert_eq!(scene.ids(), ["shop@1.0.0/1"]);
+}
+
+#[test]
+fn restarts_and_the_wait_for_the_next_one_outlive_the_agent() {
+    let mut scene = Scene::new(&[("shop", service(1))]);
+    let id: InstanceId = "shop@1.0.0/0".parse().expect("an id");
+    for wait in [1, 2, 4] {
+        scene.end(&id, ExitStatus::Code(1));
+        scene.settle();
+        scene.wait(Duration::from_secs(wait));
+        assert_eq!(scene.ids().len(), 1);
+    }
+    scene.end(&id, ExitStatus::Code(1));
+    scene.settle();
+    scene.wait(Duration::from_secs(5));
+    let mut scene = scene.next();
+    scene.wait(Duration::from_secs(7));
+    assert_eq!(scene.ids().len(), 0);
+    scene.wait(Duration::from_secs(1));
+    assert_eq!(scene.ids().len(), 1);
+    let scene = scene.next();
+    let status = scene.controller.status(scene.now, WallTime(0));
+    let shop = &status.services["shop"].instances[0];
+    assert_eq!((shop.restarts, shop.ends_in_a_row), (4, 4));
+}
+
+#[test]
+fn the_release_that_serves_is_not_applied_while_a_rollout_leads_to_another() {
+    let mut scene = Scene::new(&[("shop", service(1))]);
+    scene.silent = true;
+    let other = Service { release: "/dist/2.0.0".into(), version: "2.0.0".to_owned(), ..service(1) };
+    assert_eq!(scene.apply(manifest(&[("shop", other)])).expect("applied").rollouts.len(), 1);
+    let back = scene.apply(manifest(&[("shop", service(1))]));
+    assert!(matches!(back, Err(Denied::RolloutRuns { .. })), "{back:?}");
+}
+
+#[test]
+fn an_apply_ends_the_bake_also_where_nothing_has_to_start() {
+    let mut scene = Scene::new(&[("shop", service(1))]);
+    scene.deploy("1.1.0").expect("accepted");
+    assert!(scene.record.services["shop"].warm.is_some());
+    let mut edited = service(1);
+    edited.stop.drain_timeout_ms += 1_000;
+    scene.apply(manifest(&[("shop", edited)])).expect("applied");
+    assert!(scene.record.services["shop"].warm.is_none());
+    assert_eq!(scene.ids(), ["shop@1.1.0/0"]);
+}
+
+#[test]
+fn a_restart_of_what_did_not_run_is_done_when_it_is_ready_and_not_before() {
+    let mut scene = Scene::new(&[("shop", service(1))]);
+    scene.end(&"shop@1.0.0/0".parse().expect("an id"), ExitStatus::Code(1));
+    scene.settle();
+    scene.silent = true;
+    let id = scene.restart().expect("accepted");
+    assert_eq!(scene.outcome(id), None);
+    scene.tell(Event::Probe {
+        instance: "shop@1.0.0/1".parse().expect("an id"),
+        healthy: Some(true),
+        detail: String::new(),
+    });
+    assert_eq!(scene.outcome(id), Some(Ok(())));
+}

@@ -31,6 +31,9 @@ pub(crate) fn run_holder(args: &HolderArgs) -> ExitCode {
     holder::run(&options).unwrap_or_else(|error| failed(&error.to_string()))
 }
 
+/// A page of a former run's log files, as its agent would have answered.
+pub(crate) use look::logs as stored_logs;
+
 /// The role `agent`.
 pub(crate) fn run_agent(args: &RoleArgs) -> ExitCode {
     let layout = Layout::new(&args.state_dir, &args.run_dir);

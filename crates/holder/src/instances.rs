@@ -14,7 +14,7 @@ use std::time::Duration;
 use host::Descriptor;
 use host::exec::Starting;
 use host::process::{self, Ended};
-use host::process_tree::{INSTANCE_VARIABLE, STATE_VARIABLE, Tree};
+use host::process_tree::Tree;
 use model::time::Instant;
 use wire::collected::Kept;
 use wire::exec::{ExecSpec, SpawnSpec};
@@ -75,10 +75,7 @@ impl Holder {
             program: &self.committed,
             arguments: ["internal", "exec", &host::number(&memory).to_string()].map(str::to_owned).to_vec(),
             // So that a later holder finds it also if we end before it is its program.
-            environment: vec![
-                (STATE_VARIABLE.to_owned(), self.trees.state().to_owned()),
-                (INSTANCE_VARIABLE.to_owned(), name.to_owned()),
-            ],
+            environment: self.trees.marked(Vec::new(), name),
             keep: &keep,
         })?;
         // It is our child and not reaped yet, so the number is still its own.
@@ -115,10 +112,7 @@ impl Holder {
         if file.file_name() != Some(file.as_os_str()) {
             return Err(format!("`{}` is no name for files", spec.file_name));
         }
-        let mut environment = spec.environment;
-        environment.retain(|(name, _)| name != STATE_VARIABLE && name != INSTANCE_VARIABLE);
-        environment.push((STATE_VARIABLE.to_owned(), self.trees.state().to_owned()));
-        environment.push((INSTANCE_VARIABLE.to_owned(), spec.instance.clone()));
+        let mut environment = self.trees.marked(spec.environment, &spec.instance);
         let notify = spec.notify.then(|| self.bind_notify(&spec.instance, &spec.file_name)).transpose()?;
         environment.extend(notify.iter().map(|path| ("NOTIFY_SOCKET".to_owned(), path.clone())));
         let cgroup = self

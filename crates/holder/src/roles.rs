@@ -13,7 +13,7 @@ use host::Descriptor;
 use host::channel::Channel;
 use host::exec::Starting;
 use host::process::{self, Ended};
-use host::process_tree::{INSTANCE_VARIABLE, STATE_VARIABLE, Tree};
+use host::process_tree::Tree;
 use model::role_restart::RoleRestart;
 use model::silence::Silence;
 use wire::collected::Kept;
@@ -175,9 +175,7 @@ impl Holder {
         let name = format!("{}-{generation}", word(kind));
         let mut arguments = self.internal(word(kind));
         arguments.extend(["--generation".to_owned(), generation.to_string()]);
-        let mut environment = self.role_environment.clone();
-        environment.push((STATE_VARIABLE.to_owned(), self.trees.state().to_owned()));
-        environment.push((INSTANCE_VARIABLE.to_owned(), name.clone()));
+        let environment = self.trees.marked(self.role_environment.clone(), &name);
         let spec = ExecSpec {
             program: self.committed.to_string_lossy().into_owned(),
             arguments,

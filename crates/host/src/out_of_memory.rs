@@ -32,7 +32,7 @@ impl Killings {
 }
 
 /// The process that a line of the kernel's log says was killed.
-#[cfg_attr(not(unix), expect(dead_code, reason = "only its own test reads such a log there"))]
+#[cfg_attr(not(any(unix, test)), expect(dead_code, reason = "only its own test reads such a log there"))]
 fn killed_in(line: &str) -> Option<u32> {
     // `Out of memory: Killed process 4711 (name) …`, and with `Memory cgroup` before it for a group's own limit.
     let lower = line.to_ascii_lowercase();

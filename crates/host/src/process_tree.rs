@@ -3,7 +3,8 @@
 //! ```text
 //! <own cgroup>/handover-<hash of state_dir>/<instance>     kill = cgroup.kill
 //! no such cgroup                                           kill = its session, and every process that was started
-//!                                                          with HANDOVER_INSTANCE and HANDOVER_STATE of it
+//!                                                          with HANDOVER_INSTANCE and HANDOVER_STATE of it;
+//!                                                          of a task, such as a hook, HANDOVER_TASK and HANDOVER_STATE
 //! ```
 //! Without a cgroup, a process that left the session with an emptied environment escapes.
 
@@ -22,6 +23,8 @@ pub(crate) use system::belongs_to_a_handover;
 
 /// Names the instance in a process's environment.
 pub const INSTANCE_VARIABLE: &str = "HANDOVER_INSTANCE";
+/// Names the tree of a task, in whose environment `INSTANCE_VARIABLE` is the instance that it works for.
+pub const TASK_VARIABLE: &str = "HANDOVER_TASK";
 /// Names the Handover, by its state directory, in a process's environment: two on one machine never touch each other.
 pub const STATE_VARIABLE: &str = "HANDOVER_STATE";
 
@@ -60,6 +63,17 @@ impl Trees {
     /// Value of `STATE_VARIABLE` for what belongs to us.
     pub fn state(&self) -> &str {
         &self.state
+    }
+
+    /// This environment for a process of that tree, by which it is found. A task, which has the instance that it works
+    /// for in it already, keeps that and gets its own tree under another name.
+    pub fn marked(&self, mut environment: Vec<(String, String)>, tree: &str) -> Vec<(String, String)> {
+        let is_task = environment.iter().any(|(name, value)| name == INSTANCE_VARIABLE && value != tree);
+        let marker = if is_task { TASK_VARIABLE } else { INSTANCE_VARIABLE };
+        environment.retain(|(name, _)| ![STATE_VARIABLE, TASK_VARIABLE, marker].contains(&name.as_str()));
+        environment.push((STATE_VARIABLE.to_owned(), self.state.clone()));
+        environment.push((marker.to_owned(), tree.to_owned()));
+        environment
     }
 
     /// Makes a fresh cgroup for a tree; `None` where there are none. An earlier one of that name that still has

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use host::poll::{Interest, wait};
 use host::process::{self, Ended};
-use host::process_tree::{INSTANCE_VARIABLE, STATE_VARIABLE, Tree, Trees};
+use host::process_tree::{INSTANCE_VARIABLE, STATE_VARIABLE, TASK_VARIABLE, Tree, Trees};
 
 /// For anything that is to come.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -157,6 +157,37 @@ fn a_forking_tree_is_killed_whole_by_its_cgroup() {
 fn a_forking_tree_is_killed_whole_without_cgroups() {
     let folder = tempfile::tempdir().unwrap();
     kill_a_forest(&Trees::without_cgroups(folder.path()));
+}
+
+#[test]
+fn a_task_is_a_tree_of_its_own_beside_the_instance_that_it_works_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let trees = Trees::without_cgroups(folder.path());
+    let (mut main, tree, _) = forest(&trees, "web@1/0");
+    let environment = [(INSTANCE_VARIABLE, "web@1/0"), (TASK_VARIABLE, "anothers")]
+        .map(|(a, b)| (a.to_owned(), b.to_owned()));
+    let environment = trees.marked(environment.into(), "web@1/0~before-stop-1");
+    let [instance, _, task] = &environment[..] else { panic!("{environment:?}") };
+    assert_eq!((instance.1.as_str(), task.1.as_str()), ("web@1/0", "web@1/0~before-stop-1"));
+    let mut hook = Command::new("sh");
+    hook.args(["-c", "setsid sleep 1000 & echo $!; echo $$; wait"])
+        .envs(environment)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut hook = hook.spawn().unwrap();
+    let pids = numbers(&mut hook, 2);
+    let start_ticks = process::start_ticks(pids[1]).unwrap();
+    let task = Tree { instance: "web@1/0~before-stop-1".to_owned(), pid: pids[1], start_ticks, cgroup: None };
+    // One that is just becoming another program has no environment for a moment.
+    until("two processes of the task", || pids.iter().all(|pid| trees.contains(&task, *pid)));
+    assert!(!pids.iter().any(|pid| trees.contains(&tree, *pid)));
+    trees.kill(&task).unwrap();
+    hook.wait().unwrap();
+    until("an empty tree", || trees.is_empty(&task));
+    assert!(process::is_alive(tree.pid));
+    trees.kill(&tree).unwrap();
+    main.wait().unwrap();
+    until("an empty tree", || trees.is_empty(&tree));
 }
 
 #[test]

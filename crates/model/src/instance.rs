@@ -31,6 +31,7 @@ use crate::time::Instant;
 
 mod checks;
 mod hooks;
+mod past;
 mod process;
 mod stopping;
 mod view;
@@ -38,6 +39,7 @@ mod words;
 
 pub use checks::CheckPurpose;
 pub use hooks::{ExitFacts, HookKind};
+pub use past::{Past, Rest};
 pub use words::{
     Adopted, Ended, Hardness, NotHung, Report, Routing, Said, StartDenied, Status, StopDenied, WaitingOn,
 };
@@ -234,6 +236,7 @@ impl Instance {
         }
         let former = std::mem::replace(&mut self.settings, settings);
         self.renew_checks(&former, now);
+        self.change_readiness(&former, now);
     }
 
     /// Starts now what waits for its next start, or is down by policy.

@@ -36,6 +36,11 @@ impl Backoff {
         Self { settings, in_a_row: 0 }
     }
 
+    /// So many had ended before this was made.
+    pub fn remember(&mut self, in_a_row: u32) {
+        self.in_a_row = in_a_row;
+    }
+
     /// From the next end on.
     pub fn set_settings(&mut self, settings: Restart) {
         self.settings = settings;

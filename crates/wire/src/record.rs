@@ -108,6 +108,26 @@ pub struct ServiceRecord {
     /// How far its instances are, where no route table says so: by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub instances: BTreeMap<String, InstanceRecord>,
+    /// What its slots went through, where that is not nothing: by id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub slots: BTreeMap<String, SlotRecord>,
+}
+
+/// What a slot went through.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotRecord {
+    /// Starts after the first.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Ends without a process between them that was ready for long.
+    #[serde(default)]
+    pub ends_in_a_row: u32,
+    /// Nothing of it runs: how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// Wall clock of its next start; without one, what has ended stays down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_at_ms: Option<u64>,
 }
 
 /// How far an instance is that no proxy knows.

@@ -418,6 +418,7 @@ fn record() -> Record {
         removed: false,
         pending: None,
         instances: BTreeMap::new(),
+        slots: BTreeMap::new(),
         scaled: Some(4),
         stopped: true,
         operation: Some(OperationRecord {

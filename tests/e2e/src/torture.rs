@@ -19,7 +19,7 @@ use crate::peers::{Haproxy, Nginx};
 
 pub use changes::{ChangeCounts, Stage};
 pub use measure::{DeployTimes, ProxyKills};
-pub use operations::{Edit, Operation};
+pub use operations::{Edit, Interrupted, Operation};
 pub use report::Report;
 pub use script::{Counts, Step};
 pub use subject::{HandoverSubject, Subject};
@@ -73,6 +73,7 @@ impl Options {
                 deploys: 20,
                 rollbacks: 8,
                 applies_of_each: 4,
+                interruptions_of_each: 4,
                 scales: 20,
                 restarts: 15,
                 reloads: 20,
@@ -96,6 +97,7 @@ impl Options {
                 deploys: 3,
                 rollbacks: 1,
                 applies_of_each: 1,
+                interruptions_of_each: 1,
                 scales: 4,
                 restarts: 3,
                 reloads: 3,

@@ -169,7 +169,7 @@ impl Controller {
 
     fn carry_out_deed(&mut self, name: &ServiceName, deed: &Deed, asked: Asked<'_>, applied: &mut Applied) {
         match deed {
-            Deed::Settle => {}
+            Deed::Settle => self.end_bake(name),
             Deed::Add => self.add_service(name, asked, applied),
             Deed::Remove => self.take_out(name, asked.actor),
             Deed::Scale => {

@@ -164,7 +164,12 @@ fn decide(
     configuration.release.clone_from(&source);
     configuration.version = version.to_string();
     let id = service.release_id(&version, &configuration);
-    if service.stable.as_ref() == Some(&id) {
+    // What a rollout leads to now would be stable afterwards, whatever this says.
+    let is_left = service
+        .rollout
+        .as_ref()
+        .is_some_and(|running| !running.machine.phase().is_promoted() && running.machine.plan().to != id);
+    if service.stable.as_ref() == Some(&id) && !is_left {
         return (settled, None);
     }
     let effect = Effect::Rollout { release: id.to_string(), gap: gap(service, given) };

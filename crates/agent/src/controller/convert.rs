@@ -1,7 +1,10 @@
 //! Between the model's words and those of wire.
 
-use model::instance::{Ended, Said};
+use std::time::Duration;
+
+use model::instance::{Ended, Past, Rest, Said};
 use model::rollout::{Kind, Phase, Strategy};
+use model::time::{Instant, WallTime};
 use wire::link::ExitStatus;
 use wire::record;
 
@@ -15,6 +18,12 @@ pub(super) fn said(said: &Notified) -> Said {
         extend_timeout: said.extend_timeout,
         main_pid: said.main_pid,
     }
+}
+
+pub(super) fn past(record: &record::SlotRecord, now: Instant, wall: WallTime) -> Past {
+    let until = |at: u64| now + Duration::from_millis(at.saturating_sub(wall.0));
+    let rest = record.ended.clone().map(|why| Rest { until: record.starts_at_ms.map(until), why });
+    Past { restarts: record.restarts, ends_in_a_row: record.ends_in_a_row, rest }
 }
 
 pub(super) fn ended(status: ExitStatus) -> Ended {

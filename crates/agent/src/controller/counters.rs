@@ -17,6 +17,9 @@ use super::{Action, Controller};
 /// A receipt is closed that long after the decision even if a proxy has not answered.
 const ANSWER_WITHIN: Duration = Duration::from_millis(250);
 
+/// Ended proxies that may come back; more than ever drain at a time.
+const ENDED_MAX: usize = 16;
+
 /// What was counted of one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Totals {
@@ -50,9 +53,13 @@ impl Totals {
     }
 }
 
-/// The last report of each living proxy, by service.
+/// The last report of each proxy, by service.
 #[derive(Debug, Default)]
-pub(super) struct Counted(BTreeMap<u64, BTreeMap<String, Totals>>);
+pub(super) struct Counted {
+    living: BTreeMap<u64, BTreeMap<String, Totals>>,
+    /// Of those taken for ended: one that was only out of reach goes on counting from there.
+    ended: BTreeMap<u64, BTreeMap<String, Totals>>,
+}
 
 /// The receipt of a rollout that is still being counted.
 #[derive(Debug, Clone)]
@@ -83,14 +90,15 @@ impl Counting {
 impl Controller {
     pub(super) fn totals(&self, service: &ServiceName) -> Totals {
         let before = self.services.get(service).map(|service| service.before).unwrap_or_default();
-        let living = self.counted.0.values().filter_map(|by_service| by_service.get(service.as_str()));
+        let living = self.counted.living.values().filter_map(|by_service| by_service.get(service.as_str()));
         living.fold(before, |sum, totals| sum.plus(*totals))
     }
 
     /// Begins the receipt of a rollout, on top of what a former agent had counted of it.
     pub(super) fn begin_counting(&mut self, service: &ServiceName, carried: Receipt) -> Counting {
         let token = self.report_now();
-        let unheard = self.tables.proxies.keys().filter(|proxy| !self.counted.0.contains_key(proxy)).copied();
+        let unheard =
+            self.tables.proxies.keys().filter(|proxy| !self.counted.living.contains_key(proxy)).copied();
         Counting { carried, base: self.totals(service), unheard: unheard.collect(), token, decision: None }
     }
 
@@ -146,8 +154,8 @@ impl Controller {
             let wait = waits.entry(&release.service).or_default();
             *wait = (wait.0.max(release.wait_us_max), wait.1.max(release.hold_us_max));
         }
-        let former = self.counted.0.insert(proxy, totals).unwrap_or_default();
-        let current = &self.counted.0[&proxy];
+        let former = self.counted.living.insert(proxy, totals).unwrap_or_default();
+        let current = &self.counted.living[&proxy];
         for (name, service) in &mut self.services {
             let Some(running) = &mut service.rollout else { continue };
             let Some(counting) = &mut running.counting else { continue };
@@ -173,7 +181,7 @@ impl Controller {
 
     /// A proxy has ended: what it said last stays.
     pub(super) fn fold_counters(&mut self, proxy: u64) {
-        let last = self.counted.0.remove(&proxy).unwrap_or_default();
+        let last = self.counted.living.remove(&proxy).unwrap_or_default();
         for (name, service) in &mut self.services {
             if let Some(totals) = last.get(name.as_str()) {
                 service.before = service.before.plus(*totals);
@@ -183,8 +191,24 @@ impl Controller {
                 decision.missing.remove(&proxy);
             }
         }
+        self.counted.ended.insert(proxy, last);
+        if self.counted.ended.len() > ENDED_MAX {
+            self.counted.ended.pop_first();
+        }
         self.saving.wanted = true;
         self.close_receipts();
+    }
+
+    /// A proxy has a link. One that was taken for ended is back: what it says next is all of what it counted.
+    pub(super) fn unfold_counters(&mut self, proxy: u64) {
+        let Some(last) = self.counted.ended.remove(&proxy) else { return };
+        for (name, service) in &mut self.services {
+            if let Some(totals) = last.get(name.as_str()) {
+                service.before = service.before.minus(*totals);
+            }
+        }
+        self.counted.living.insert(proxy, last);
+        self.saving.wanted = true;
     }
 
     /// Closes the receipts for which every proxy has answered, or has had time to.

@@ -14,7 +14,7 @@ use model::rollout::Failure;
 use model::time::{WallTime, human};
 use wire::manifest::{Mode, millis};
 
-use super::services::Slot;
+use super::services::{Service, Slot};
 use super::story::seconds;
 use super::{Controller, convert};
 use crate::expand::{Sources, expand};
@@ -112,6 +112,11 @@ impl Controller {
     fn spawn(&mut self, id: &InstanceId) {
         let now = self.now;
         let request = self.take_port(id).map(|port| self.spawn_request(id, port));
+        // What could not hold for the process before holds for this one.
+        let settings = self.services.get(&id.service).map(Service::instance_settings);
+        if let (Some(slot), Some(settings)) = (self.slot(id), settings) {
+            slot.machine.set_settings(settings, now);
+        }
         let Some(slot) = self.slot(id) else { return };
         match request {
             Err(error) => slot.machine.handle_spawn_failed(error, now),

@@ -49,6 +49,8 @@ pub(super) struct Operation {
     pub remaining: Vec<InstanceId>,
     /// Reload: the instance whose turn it is.
     pub reloading: Option<Reloading>,
+    /// Restart: what was replaced did not run, so that nothing has waited for what took its place.
+    unawaited: bool,
     /// Exits of instances that it started.
     exits: u32,
     /// What it had come to when it last moved, and when that was: slots, and instances still to do.
@@ -66,6 +68,7 @@ impl Operation {
             started_at_ms,
             remaining: Vec::new(),
             reloading: None,
+            unawaited: false,
             exits: 0,
             moved: None,
             state: State::Intended,
@@ -275,6 +278,7 @@ impl Controller {
                 if let Some(slot) = slot
                     && slot.machine.try_stop(Hardness::Drain, now).is_ok()
                 {
+                    operation.unawaited = true;
                     stopped.push(id);
                 }
             }
@@ -293,12 +297,12 @@ impl Controller {
             }
         }
         let changed = operation.remaining.len() != before || !stopped.is_empty();
-        let is_over = operation.remaining.is_empty();
+        let (is_over, unawaited) = (operation.remaining.is_empty(), operation.unawaited);
         service.operation = Some(operation);
         // Each fresh instance has been ready; that all are at one time is asked only where none was there before.
         let is_there = service.running(&stable) == service.instances()
             && service.staying(&stable) == service.instances();
-        let is_settled = is_settled(service) || (is_there && !service.is_exclusive());
+        let is_settled = is_settled(service) || (is_there && !service.is_exclusive() && !unawaited);
         for id in stopped {
             self.tell_operation(name, format!("{id} stops: a fresh instance has taken its place"));
         }

@@ -132,6 +132,7 @@ impl Controller {
         self.base.environment.clone_from(&boot.environment);
         for service in self.services.values_mut() {
             service.is_fresh = true;
+            service.resumed.clear();
             if let Some(operation) = &mut service.operation {
                 // What was to be replaced or told is gone.
                 operation.remaining.clear();
@@ -260,6 +261,7 @@ impl Controller {
                 None => self.adopt(id, 0, &table, Some(*status)),
             }
         }
+        self.resume_rests();
         for (id, slot) in self.services.values_mut().flat_map(|service| &mut service.slots) {
             if !known.contains(&id) {
                 slot.machine.handle_missing(now);
@@ -269,7 +271,7 @@ impl Controller {
 
     /// Takes over a slot that a former agent made; `ended` if its process has ended since.
     fn adopt(&mut self, id: &InstanceId, pid: u32, table: &RouteTable, ended: Option<ExitStatus>) {
-        let now = self.now;
+        let (now, wall) = (self.now, self.wall);
         let endpoint = find_endpoint(table, id);
         let known =
             self.services.get_mut(&id.service).filter(|service| service.release(&id.release).is_some());
@@ -290,6 +292,9 @@ impl Controller {
             Some(EndpointState::Draining) | None => Adopted::Retiring,
         };
         let mut slot = Slot::new(Instance::adopt(service.instance_settings(), pid, adopted, now));
+        if let Some(record) = service.resumed.remove(&id.to_string()) {
+            slot.machine.remember(&convert::past(&record, now, wall));
+        }
         slot.port = endpoint.map(|endpoint| endpoint.address.port());
         if let Some(port) = slot.port {
             self.ports.adopt(port);
@@ -307,6 +312,24 @@ impl Controller {
         }
         service.is_fresh = false;
         service.slots.insert(id.clone(), slot);
+    }
+
+    /// Slots of which nothing runs wait on as they did, or stay down.
+    fn resume_rests(&mut self) {
+        let (now, wall) = (self.now, self.wall);
+        for service in self.services.values_mut() {
+            for (text, record) in std::mem::take(&mut service.resumed) {
+                let Ok(id) = text.parse::<InstanceId>() else { continue };
+                let mut past = convert::past(&record, now, wall);
+                let Some(rest) = past.rest.take() else { continue };
+                if service.release(&id.release).is_none() || service.slots.contains_key(&id) {
+                    continue;
+                }
+                let machine = Instance::resting(service.instance_settings(), &past, rest, now);
+                service.is_fresh = false;
+                service.slots.insert(id, Slot::new(machine));
+            }
+        }
     }
 
     fn resume_receipts(&mut self) {
@@ -403,6 +426,7 @@ fn resume_service(service: &mut Service, record: &ServiceRecord, now: Instant) -
     service.pending = record.pending.as_ref().map(id).transpose()?;
     service.operation = record.operation.as_ref().map(Operation::resume);
     service.adopted.clone_from(&record.instances);
+    service.resumed.clone_from(&record.slots);
     if let Some(rollout) = &record.rollout {
         let running = resume_rollout(service, rollout, now)?;
         service.warm = record.warm.as_ref().map(|warm| id(&warm.release)).transpose()?;

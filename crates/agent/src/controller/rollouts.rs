@@ -102,7 +102,13 @@ impl Controller {
 
     fn hear_facts(&mut self, name: &ServiceName, facts: Facts) {
         let wall = self.wall;
-        let Some(running) = self.rollout_mut(name) else { return };
+        let Some(service) = self.services.get_mut(name) else { return };
+        let is_put_down = service.desired.stopped || service.desired.removed;
+        let Some(running) = &mut service.rollout else { return };
+        if is_put_down {
+            // The old release is not started again: the way back does not wait for it.
+            running.machine.handle_old_failure();
+        }
         let before = (running.machine.wanted_to(), running.machine.wanted_from());
         running.machine.handle_facts(facts);
         if running.machine.phase() == Phase::RollingBack && facts.restored {

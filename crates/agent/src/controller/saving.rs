@@ -9,9 +9,10 @@
 use std::time::Duration;
 
 use model::id::ReleaseId;
+use model::instance::Past;
 use model::time::Instant;
 use wire::manifest::millis;
-use wire::record::{Record, ServiceRecord, Warm};
+use wire::record::{Record, ServiceRecord, SlotRecord, Warm};
 
 use super::services::Service;
 use super::{Action, Controller, Link};
@@ -72,7 +73,9 @@ impl Controller {
     pub(super) fn save(&mut self) {
         // Of those that no table lists, the record says how far they are.
         let news = |service: &Service| service.is_worker() && service.instance_records() != service.adopted;
-        self.saving.wanted |= self.link != Link::Unknown && self.services.values().any(news);
+        let past = |service: &Service| service.slot_pasts() != service.pasts;
+        self.saving.wanted |= self.link != Link::Unknown
+            && self.services.values().any(|service| news(service) || past(service));
         if self.saving.is_due(self.now) {
             self.write();
         }
@@ -86,6 +89,7 @@ impl Controller {
         if self.link != Link::Unknown {
             for service in self.services.values_mut() {
                 service.adopted = service.instance_records();
+                service.pasts = service.slot_pasts();
             }
         }
         let record = self.record();
@@ -121,6 +125,23 @@ impl Controller {
         if self.link == Link::Unknown { service.adopted.clone() } else { service.instance_records() }
     }
 
+    /// Before it is known what runs, what a former agent knew.
+    fn slot_records(&self, service: &Service) -> std::collections::BTreeMap<String, SlotRecord> {
+        if self.link == Link::Unknown {
+            return service.resumed.clone();
+        }
+        let record = |past: Past| SlotRecord {
+            restarts: past.restarts,
+            ends_in_a_row: past.ends_in_a_row,
+            starts_at_ms: past
+                .rest
+                .as_ref()
+                .and_then(|rest| Some(self.wall.0 + millis(self.now.until(rest.until?)))),
+            ended: past.rest.map(|rest| rest.why),
+        };
+        service.slot_pasts().into_iter().map(|(id, past)| (id.to_string(), record(past))).collect()
+    }
+
     fn service(&self, service: &Service, name: &model::id::ServiceName) -> ServiceRecord {
         let left = service.rollout.as_ref().and_then(|running| running.machine.bake_left(self.now));
         let warm =
@@ -144,6 +165,7 @@ impl Controller {
             removed: service.desired.removed,
             operation: service.operation.as_ref().map(super::operating::Operation::record),
             instances: self.instance_records(service),
+            slots: self.slot_records(service),
         }
     }
 }

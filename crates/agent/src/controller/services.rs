@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::id::{InstanceId, ReleaseId, ServiceName, Version};
-use model::instance::{Instance, Routing, Settings};
+use model::instance::{Instance, Past, Routing, Settings};
 use model::manifest as checked;
 use model::rollout::{Facts, Kind, Plan, Share, Strategy, Wanted};
-use wire::record::{InstanceRecord, OperationKind, ReleaseRecord, RolloutRecord, Verdict};
+use wire::record::{InstanceRecord, OperationKind, ReleaseRecord, RolloutRecord, SlotRecord, Verdict};
 
 use super::counters::Totals;
 use super::hooks::Work;
@@ -94,6 +94,10 @@ pub(super) struct Service {
     pub waits_for: Option<String>,
     /// How far its instances were by the last record, where no table says so.
     pub adopted: BTreeMap<String, InstanceRecord>,
+    /// What its slots had gone through by the record that this agent began from.
+    pub resumed: BTreeMap<String, SlotRecord>,
+    /// What its slots had gone through when the record was written last.
+    pub pasts: BTreeMap<InstanceId, Past>,
     pub stable: Option<ReleaseId>,
     /// The stable release of the last record that is durable: nothing of it is stopped before another is.
     pub durable: Option<ReleaseId>,
@@ -123,6 +127,8 @@ impl Service {
             is_fresh: false,
             waits_for: None,
             adopted: BTreeMap::new(),
+            resumed: BTreeMap::new(),
+            pasts: BTreeMap::new(),
             stable: None,
             durable: None,
             warm: None,
@@ -166,6 +172,13 @@ impl Service {
         };
         let slots = self.slots.iter().filter(|_| self.is_worker());
         slots.filter_map(|(id, slot)| Some((id.to_string(), record(slot)?))).collect()
+    }
+
+    /// What its slots went through, where that is not nothing.
+    pub(super) fn slot_pasts(&self) -> BTreeMap<InstanceId, Past> {
+        let staying = self.slots.iter().filter(|(_, slot)| !slot.machine.is_leaving());
+        let pasts = staying.map(|(id, slot)| (id.clone(), slot.machine.past()));
+        pasts.filter(|(_, past)| *past != Past::default()).collect()
     }
 
     /// The release that `version` with this configuration is, known or new.

@@ -153,6 +153,7 @@ impl Controller {
     pub(super) fn handle_proxy_up(&mut self, generation: u64, pid: u32) {
         self.tables.proxies.insert(generation, Proxy { pid, applied: 0, connections: 0, linked: true });
         self.tables.wanted = true;
+        self.unfold_counters(generation);
         self.drain_late_proxy();
     }
 

@@ -131,7 +131,14 @@ fn begun(report: &ApplyReport, option: &str) -> String {
 /// Follows what was begun, one after another: they run side by side.
 async fn follow_all(client: &Client, report: &ApplyReport, screen: &mut Screen) -> Result<Code, Failure> {
     let mut worst = Code::Done;
+    let are_several = report.rollouts.len() + report.operations.len() > 1;
+    let name = |service: &str, screen: &mut Screen| {
+        if are_several {
+            screen.line(&render::styled(service, Style::Bold, screen.colour));
+        }
+    };
     for Begun { service, id } in &report.rollouts {
+        name(service, screen);
         let ending = follow(client, service, *id, Until::Decided, screen, client::interrupted()).await?;
         let Ending::Reached(progress) = ending else { return Err(deploy::left(client, service)) };
         match deploy::code(&progress.rollout) {
@@ -147,6 +154,7 @@ async fn follow_all(client: &Client, report: &ApplyReport, screen: &mut Screen) 
         }
     }
     for Begun { service, id } in &report.operations {
+        name(service, screen);
         let ended = follow_operation(client, service, *id, screen, client::interrupted()).await?;
         let Some(progress) = ended else { return Err(operate::left(client, service, "change")) };
         if let Err(failure) = operate::outcome(client, service, progress.kind.as_str(), &progress) {

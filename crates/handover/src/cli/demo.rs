@@ -121,7 +121,7 @@ impl From<String> for Outcome {
 async fn play(stage: &mut Stage, screen: &mut Screen) -> Result<Receipt, Failure> {
     let began = Instant::now();
     let address = waiting(screen, began, "up", stage.up()).await?;
-    tell(screen, began, "handover up -d", &format!("two instances of v1 answer at http://{address}").into());
+    tell(screen, began, "up", &format!("two instances of v1 answer at http://{address}").into());
     let load = Load::start(address)?;
     let mut play = Play { stage, screen, load, began, steps: Vec::new() };
     play.act("steady load", "", steady).await?;

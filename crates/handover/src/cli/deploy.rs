@@ -11,7 +11,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use admin::api::{Accepted, DeployBody, Phase, Progress, RolloutReport, ServiceReport, StatusReport};
+use admin::api::{
+    Accepted, DeployBody, Phase, Progress, RolloutKind, RolloutReport, ServiceReport, StatusReport,
+};
 use model::id::Version;
 use serde::Serialize;
 
@@ -222,10 +224,20 @@ async fn conclude(
         return Ok(code(&progress.rollout).into());
     }
     match code(&progress.rollout) {
+        Code::Done if progress.rollout.from.as_ref() == Some(&progress.rollout.version) => {
+            let text = format!("{} is at {} already: nothing to do", args.service, progress.rollout.version);
+            screen.line(&render::styled(&text, Style::Green, screen.colour));
+            Ok(Code::Done.into())
+        }
         Code::Done => {
             // What stays warm is worth a question, but no failure: the deploy is done.
             let status = client.status().await.ok();
             let service = status.as_ref().and_then(|status| status.services.get(&args.service));
+            if let Some(failure) =
+                service.and_then(|service| left_again(&args.service, &progress.rollout, service))
+            {
+                return Err(failure);
+            }
             let back =
                 way_back(&args.service, &progress.rollout, service, progress.is_final, &client.option());
             let head = format!("{} is at {} now", args.service, progress.rollout.version);
@@ -235,6 +247,18 @@ async fn conclude(
         }
         code => Err(undone(&args.service, &progress.rollout, code, client)),
     }
+}
+
+/// Promoted, and left again by a rollback while it was waited for.
+fn left_again(name: &str, rollout: &RolloutReport, service: &ServiceReport) -> Option<Failure> {
+    let newest = service.rollout.iter().chain(&service.last_rollout).max_by_key(|other| other.id)?;
+    let is_left = newest.id > rollout.id && newest.kind == RolloutKind::Rollback;
+    let stable = service.stable.as_ref().filter(|stable| is_left && **stable != rollout.version)?;
+    let message = format!(
+        "{name} {} was promoted, and left again meanwhile: {} went back to {stable}",
+        rollout.version, newest.actor
+    );
+    Some(Failure::new(Code::RolledBack, message))
 }
 
 /// How a decided rollout ends the command.
@@ -377,6 +401,25 @@ mod tests {
              switched      0.3 s after the command\n  \
              way back      1.4.1 stays warm for 10 m: `handover rollback web`\n"
         );
+    }
+
+    #[test]
+    fn a_release_that_was_left_while_it_was_waited_for_is_told_as_rolled_back() {
+        let back = RolloutReport {
+            id: 9,
+            kind: RolloutKind::Rollback,
+            version: "1.4.1".into(),
+            ..rollout(Phase::Done)
+        };
+        let mut service = ServiceReport {
+            stable: Some("1.4.1".into()),
+            last_rollout: Some(back),
+            ..ServiceReport::default()
+        };
+        let failure = left_again("web", &rollout(Phase::Done), &service).unwrap();
+        assert_eq!(failure.code, Code::RolledBack);
+        service.last_rollout = Some(RolloutReport { id: 9, ..rollout(Phase::Done) });
+        assert_eq!(left_again("web", &rollout(Phase::Done), &service), None, "another deploy came after it");
     }
 
     #[test]

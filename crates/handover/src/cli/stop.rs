@@ -10,7 +10,7 @@ use super::{Failure, Global, client};
 /// Arguments of `stop`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-It stays stopped, also over a restart of the machine, until `handover start` or a deploy. Others go on.
+It stays stopped, also over a restart of the machine, until `handover start`. Other services go on.
 
 Examples:
   handover stop web            finish its requests, then stop every instance

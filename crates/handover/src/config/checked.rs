@@ -33,6 +33,9 @@ use super::values::{PathText, Ports, Size, Span};
 /// Most worker threads of a proxy.
 pub(super) const PROXY_THREADS_MAX: u32 = 256;
 
+/// Names of log files that are not those of services.
+const OWN_LOGS: [&str; 2] = ["access", "handover"];
+
 /// What the checks need to know besides the text.
 pub(super) struct Surroundings<'a> {
     /// The manifest's folder, absolute: relative paths begin there.
@@ -265,7 +268,14 @@ impl Checks<'_> {
     fn services(&mut self, raw: &raw::Manifest) -> BTreeMap<ServiceName, Service> {
         let mut services = BTreeMap::new();
         for (name, raw) in entries(&raw.service) {
-            let checked = self.service(&format!("service.{}", name.value), raw);
+            let key = format!("service.{}", name.value);
+            let checked = self.service(&key, raw);
+            if OWN_LOGS.contains(&name.value.as_str()) {
+                let message =
+                    format!("a service cannot be named `{0}`: logs/{0}.log is Handover's own", name.value);
+                let problem = Problem::error(&key, name.span.clone(), message);
+                self.push(problem.help("give it another name"));
+            }
             if let (Some(name), Some(checked)) = (self.name("service", name), checked) {
                 services.insert(name, checked);
             }

@@ -12,6 +12,16 @@ use super::Loaded;
 use super::error::ConfigError;
 use super::testing::{ROOTS, SMALL, check, check_on, said, wrong, wrong_with};
 
+#[test]
+fn a_service_cannot_be_named_like_a_log_of_ours() {
+    for name in ["access", "handover"] {
+        let said = wrong_with(&format!(
+            "[service.{name}]\nrelease = \"releases/v1\"\nversion = \"1\"\ncommand = [\"./hello\"]\nmode = \"worker\""
+        ));
+        assert!(said.contains(&format!("logs/{name}.log is Handover's own")), "{said}");
+    }
+}
+
 /// A worker, and a service on a fixed port, with every key that is theirs.
 const WHOLE: &str = r#"
 log = { format = "json", level = "debug" }

@@ -112,7 +112,8 @@ impl Look {
     }
 }
 
-fn logs(directory: &Path, query: LogsQuery) -> Result<LogPage, Refused> {
+/// A page of the log files in `directory`.
+pub(crate) fn logs(directory: &Path, query: LogsQuery) -> Result<LogPage, Refused> {
     let invalid = |message: String| Refused::new(RefusedKind::Invalid, message);
     let after = query.after.map(|after| after.parse());
     let after =

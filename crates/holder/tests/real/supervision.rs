@@ -28,6 +28,7 @@ pub(crate) const ALL: &[Scenario] = &[
     ("an_address_can_be_bound_again_under_any_name", an_address_can_be_bound_again_under_any_name),
     ("a_listener_that_cannot_move_stays_where_it_is", a_listener_that_cannot_move_stays_where_it_is),
     ("a_tree_that_does_not_want_to_go_goes_whole", a_tree_that_does_not_want_to_go_goes_whole),
+    ("a_task_sees_the_instance_that_it_works_for", a_task_sees_the_instance_that_it_works_for),
 ];
 
 fn number(word: &str) -> u32 {
@@ -421,5 +422,20 @@ fn a_tree_that_does_not_want_to_go_goes_whole() {
         pids.iter().chain([&main]).all(|pid| process::start_ticks(*pid).is_none()).then_some(())
     });
     forget(&world, "web@1/0");
+    world.stop(true);
+}
+
+fn a_task_sees_the_instance_that_it_works_for() {
+    let world = World::start(None);
+    let ToHolder::Spawn(mut spec) = world.spawn("web@1/0~reload-1", "echo $HANDOVER_INSTANCE $HANDOVER_TASK")
+    else {
+        unreachable!()
+    };
+    spec.environment.push(("HANDOVER_INSTANCE".to_owned(), "web@1/0".to_owned()));
+    let name = spec.file_name.clone();
+    world.say("agent", &ToHolder::Spawn(spec));
+    assert_eq!(world.words(&name, 2), ["web@1/0", "web@1/0~reload-1"]);
+    assert_eq!(world.exited(1, "web@1/0~reload-1")["code"], 0);
+    forget(&world, "web@1/0~reload-1");
     world.stop(true);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{INSTANCE_VARIABLE, STATE_VARIABLE, Tree};
+use super::{INSTANCE_VARIABLE, STATE_VARIABLE, TASK_VARIABLE, Tree};
 use crate::cgroup;
 use crate::process::{self, all_pids, environment, stat};
 
@@ -151,7 +151,7 @@ fn members(state: &str, tree: &Tree) -> BTreeSet<u32> {
         .collect()
 }
 
-/// The instance of ours that a process was started for, by its environment.
+/// The tree of ours that a process was started in, by its environment.
 fn owner(pid: u32, state: &str) -> Option<String> {
     owner_in(&environment(pid), state)
 }
@@ -163,7 +163,7 @@ fn owner_in(environment: &[u8], state: &str) -> Option<String> {
             .find_map(|entry| std::str::from_utf8(entry).ok()?.strip_prefix(name)?.strip_prefix('='))
     };
     (value(STATE_VARIABLE)? == state).then_some(())?;
-    value(INSTANCE_VARIABLE).map(str::to_owned)
+    value(TASK_VARIABLE).or_else(|| value(INSTANCE_VARIABLE)).map(str::to_owned)
 }
 
 pub(super) fn is_empty(state: &str, tree: &Tree) -> bool {

@@ -9,7 +9,8 @@ use crate::streak::Streak;
 use crate::time::{Instant, human};
 
 use super::process::Process;
-use super::{Action, HookKind, Instance, Report, Settings, State};
+use super::stopping::AfterStop;
+use super::{Action, Hardness, HookKind, Instance, Report, Settings, State};
 
 /// How much later than its timeout a check is asked for again whose answer did not come.
 pub(super) const CHECK_MARGIN: Duration = Duration::from_secs(5);
@@ -126,6 +127,39 @@ impl Instance {
         {
             process.liveness = Watch::of_liveness(settings, process.is_told_to_ping, now);
             process.hung = None;
+        }
+    }
+
+    /// Its process may not know of the way in which it is to say that it is ready.
+    pub(super) fn change_readiness(&mut self, former: &Settings, now: Instant) {
+        if former.readiness.check == self.settings.readiness.check {
+            return;
+        }
+        let by_its_word =
+            matches!(self.settings.readiness.check, ReadinessCheck::Notify | ReadinessCheck::Log(_));
+        match &self.state {
+            State::Starting { .. } | State::Doubtful { .. } if by_its_word => {
+                let process = self.process().cloned();
+                let after = AfterStop::Restart("was started before its readiness was changed".to_owned());
+                self.ask_to_stop(process, Hardness::SkipDrain, after, now);
+            }
+            State::Unready { .. } if by_its_word => {
+                self.take_for_hung("it was started before its readiness was changed".to_owned());
+            }
+            State::Unready { .. } if matches!(self.settings.readiness.check, ReadinessCheck::AliveFor(_)) => {
+                self.answer(now);
+            }
+            State::Preparing { .. }
+            | State::Starting { .. }
+            | State::Doubtful { .. }
+            | State::Ready { .. }
+            | State::Unready { .. }
+            | State::Draining { .. }
+            | State::Stopping { .. }
+            | State::Cleaning { .. }
+            | State::Backoff { .. }
+            | State::Ended { .. }
+            | State::Stopped => {}
         }
     }
 

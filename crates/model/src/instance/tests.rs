@@ -293,3 +293,48 @@ fn one_that_says_that_it_stops_gets_no_more_requests() {
     instance.handle_notified(&Said { stopping: true, ..Said::default() }, now);
     assert_eq!(instance.routing(), Routing::Unready(now));
 }
+
+#[test]
+fn what_was_started_before_it_was_to_say_when_it_is_ready_is_started_again() {
+    let (mut instance, now) = started();
+    instance.set_settings(settings(ReadinessCheck::Notify), now);
+    assert_eq!(actions(&mut instance), [Action::Signal(StopSignal::Graceful)]);
+    instance.handle_exited(Ended::Signal(15), now);
+    instance.handle_timeout(now + Duration::from_secs(1));
+    assert!(actions(&mut instance).contains(&Action::Spawn));
+}
+
+#[test]
+fn one_that_is_unready_by_a_check_that_holds_no_more_does_not_stay_so() {
+    let lost = || {
+        let (mut instance, now) = started();
+        instance.handle_probe(Some(true), "", now);
+        instance.handle_probe(Some(false), "503", now);
+        assert!(!instance.is_ready());
+        (instance, now)
+    };
+    let (mut instance, now) = lost();
+    instance.set_settings(settings(ReadinessCheck::Notify), now);
+    assert!(instance.hung().is_some());
+    let (mut instance, now) = lost();
+    instance.set_settings(settings(ReadinessCheck::AliveFor(Duration::from_secs(1))), now);
+    assert!(instance.is_ready());
+}
+
+#[test]
+fn a_slot_that_waited_or_was_down_goes_on_so_in_the_next_life() {
+    let (mut instance, now) = started();
+    instance.handle_exited(Ended::Code(1), now);
+    let past = instance.past();
+    let rest = past.rest.clone().expect("it waits");
+    assert_eq!((past.restarts, past.ends_in_a_row), (0, 1));
+    let mut next = Instance::resting(settings(ReadinessCheck::Tcp), &past, rest, now);
+    let at = next.next_start().expect("it waits");
+    assert_eq!(at, now + Duration::from_secs(1));
+    next.handle_timeout(at);
+    assert_eq!(actions(&mut next), [Action::Spawn]);
+    assert_eq!((next.restarts(), next.ends_in_a_row()), (1, 1));
+    let down = Rest { until: None, why: "exited with code 0".to_owned() };
+    let next = Instance::resting(settings(ReadinessCheck::Tcp), &past, down, now);
+    assert_eq!((next.poll_timeout(), next.detail()), (None, Some("exited with code 0")));
+}

@@ -12,7 +12,8 @@ usage: cargo xtask torture [--small] [--peers] [--json] [--clients NAME]… [--s
   --peers         the same clients against the recipe of today: two instances behind nginx and HAProxy
   --json          for machines
   --clients NAME  only these clients, by a word of their name: `2 ms`, `edge`, `together`, …
-  --stage NAME    only these stages beside the deploys: rolling, recreate, apply, scale, restart, reload, random;
+  --stage NAME    only these stages beside the deploys: rolling, recreate, apply, scale, restart, reload,
+                  interrupted, random;
                   with --stage or --clients nothing else is done
   --deploys N     other than the full or small count
   --operations N  the same for random operations

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::operations::{self, Edit, Operation};
+use super::operations::{self, Edit, Interrupted, Operation};
 use super::subject::{HandoverSubject, Subject};
 use super::{Mix, Row, STEP_PAUSE, drive_all};
 use crate::manifest::Setup;
@@ -28,6 +28,8 @@ pub enum Stage {
     RestartHeld,
     /// Reloads.
     Reload,
+    /// Operations in the middle of which a role is killed.
+    Interrupted,
     /// Whatever comes, with kills.
     Random,
     /// The same, one instance after the other.
@@ -38,7 +40,7 @@ pub enum Stage {
 
 impl Stage {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Rolling,
         Self::Recreate,
         Self::Apply,
@@ -46,6 +48,7 @@ impl Stage {
         Self::Restart,
         Self::RestartHeld,
         Self::Reload,
+        Self::Interrupted,
         Self::Random,
         Self::RandomRolling,
         Self::RandomHeld,
@@ -61,6 +64,7 @@ impl Stage {
             Self::Restart => "restart",
             Self::RestartHeld => "restart, held",
             Self::Reload => "reload",
+            Self::Interrupted => "interrupted",
             Self::Random => "random",
             Self::RandomRolling => "random, rolling",
             Self::RandomHeld => "random, held",
@@ -92,7 +96,9 @@ impl Stage {
                 let service = format!("{}port = {port}\n", usual.service);
                 Setup { instances: 1, service, ..usual }
             }
-            Self::Apply | Self::Scale | Self::Restart | Self::Reload | Self::Random => usual,
+            Self::Apply | Self::Scale | Self::Restart | Self::Reload | Self::Interrupted | Self::Random => {
+                usual
+            }
         }
     }
 
@@ -109,6 +115,7 @@ impl Stage {
             Self::Scale => pairs([Operation::Scale(4), Operation::Scale(1)], counts.scales / 2),
             Self::Restart | Self::RestartHeld => vec![Operation::Restart; counts.restarts],
             Self::Reload => vec![Operation::Reload; counts.reloads],
+            Self::Interrupted => Interrupted::BY_EACH_ROLE.repeat(counts.interruptions_of_each),
             Self::Random | Self::RandomRolling => operations::random(counts.seed, counts.random, true),
             Self::RandomHeld => operations::random(counts.seed, counts.random, false),
         }
@@ -124,6 +131,8 @@ pub struct ChangeCounts {
     pub rollbacks: usize,
     /// Every kind of change so often.
     pub applies_of_each: usize,
+    /// Every kind of operation so often, for each role.
+    pub interruptions_of_each: usize,
     /// Half of them up.
     pub scales: usize,
     /// Without and with held requests.

@@ -22,10 +22,39 @@ pub enum Operation {
     Apply(Edit),
     /// `kill -9` of the agent.
     KillAgent,
-    /// The same while a deploy is under way.
-    KillAgentInDeploy,
+    /// The same while that is under way, which must end well all the same.
+    KillAgentIn(Interrupted),
     /// `kill -9` of the holder.
     KillHolder,
+    /// The same while that is under way, which must end well all the same.
+    KillHolderIn(Interrupted),
+}
+
+/// What is under way when a role is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Interrupted {
+    /// A new release.
+    Deploy,
+    /// Every instance replaced.
+    Restart,
+    /// Every instance asked to read its settings anew.
+    Reload,
+    /// One instance more, or all but one less.
+    Scale,
+}
+
+impl Interrupted {
+    /// Each of them, by the death of each role.
+    pub(super) const BY_EACH_ROLE: [Operation; 8] = [
+        Operation::KillAgentIn(Self::Restart),
+        Operation::KillHolderIn(Self::Deploy),
+        Operation::KillAgentIn(Self::Scale),
+        Operation::KillHolderIn(Self::Reload),
+        Operation::KillAgentIn(Self::Deploy),
+        Operation::KillHolderIn(Self::Restart),
+        Operation::KillAgentIn(Self::Reload),
+        Operation::KillHolderIn(Self::Scale),
+    ];
 }
 
 /// What is changed in the manifest.
@@ -92,8 +121,9 @@ impl Operation {
             Self::Reload => "reloads",
             Self::Apply(_) => "applies",
             Self::KillAgent => "agent kills",
-            Self::KillAgentInDeploy => "agent kills in a deploy",
+            Self::KillAgentIn(_) => "agent kills in an operation",
             Self::KillHolder => "holder kills",
+            Self::KillHolderIn(_) => "holder kills in an operation",
         }
     }
 }
@@ -103,6 +133,8 @@ impl fmt::Display for Operation {
         match self {
             Self::Scale(instances) => write!(f, "scale {instances}"),
             Self::Apply(edit) => write!(f, "apply {edit:?}"),
+            Self::KillAgentIn(what) => write!(f, "agent kill in a {what:?}"),
+            Self::KillHolderIn(what) => write!(f, "holder kill in a {what:?}"),
             other => f.write_str(other.name()),
         }
     }
@@ -156,13 +188,23 @@ pub(super) fn random(seed: u64, count: usize, scalable: bool) -> Vec<Operation> 
                 has_service = (has_service || edit == Edit::AddService) && edit != Edit::RemoveService;
                 all.push(Operation::Apply(edit));
             }
-            84..90 => all.push(Operation::KillAgent),
-            90..95 => all.push(Operation::KillAgentInDeploy),
-            _ => all.push(Operation::KillHolder),
+            84..88 => all.push(Operation::KillAgent),
+            88..94 => all.push(Operation::KillAgentIn(interrupted(&mut dice, scalable))),
+            94..97 => all.push(Operation::KillHolder),
+            _ => all.push(Operation::KillHolderIn(interrupted(&mut dice, scalable))),
         }
     }
     all.truncate(count);
     all
+}
+
+fn interrupted(dice: &mut Dice, scalable: bool) -> Interrupted {
+    match dice.roll(if scalable { 4 } else { 3 }) {
+        0 => Interrupted::Deploy,
+        1 => Interrupted::Restart,
+        2 => Interrupted::Reload,
+        _ => Interrupted::Scale,
+    }
 }
 
 /// `5 deploys, 2 rollbacks`.
@@ -181,13 +223,13 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_operations_and_each_kind_comes() {
-        let all = random(7, 400, true);
-        assert_eq!((all.len(), &all), (400, &random(7, 400, true)));
-        assert_ne!(all, random(8, 400, true));
+        let all = random(7, 2_000, true);
+        assert_eq!((all.len(), &all), (2_000, &random(7, 2_000, true)));
+        assert_ne!(all, random(8, 2_000, true));
         let mut names: Vec<&str> = all.iter().map(|operation| operation.name()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 9, "{names:?}");
+        assert_eq!(names.len(), 10, "{names:?}");
         for edit in Edit::ALL {
             assert!(all.contains(&Operation::Apply(edit)), "{edit:?}");
         }
@@ -212,7 +254,13 @@ mod tests {
     fn what_cannot_be_scaled_is_not() {
         let all = random(5, 1_000, false);
         let scales = |operation: &Operation| {
-            matches!(operation, Operation::Scale(_) | Operation::Apply(Edit::Instances))
+            matches!(
+                operation,
+                Operation::Scale(_)
+                    | Operation::Apply(Edit::Instances)
+                    | Operation::KillAgentIn(Interrupted::Scale)
+                    | Operation::KillHolderIn(Interrupted::Scale)
+            )
         };
         assert!(!all.iter().any(scales));
     }

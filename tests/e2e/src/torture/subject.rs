@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::Step;
-use super::operations::{Edit, Operation};
+use super::operations::{Edit, Interrupted, Operation};
 use crate::http::{self, Request};
 use crate::manifest::Setup;
 use crate::peers::free_port;
@@ -14,8 +14,8 @@ use crate::status::Status;
 use crate::system::{self, Signal};
 use crate::wait::{self, PATIENCE};
 
-/// Into a deploy, when the agent is killed: the new instances are starting by then.
-const INTO_A_DEPLOY: Duration = Duration::from_millis(60);
+/// Into an operation, when a role is killed: new instances are starting by then.
+const INTO_AN_OPERATION: Duration = Duration::from_millis(60);
 
 /// Whoever stands between clients and instances.
 pub trait Subject {
@@ -129,16 +129,28 @@ impl HandoverSubject {
         Ok(typed)
     }
 
-    fn deploy_with_agent_killed(&mut self) -> Result<(), String> {
-        let arguments = self.deploy_arguments();
+    /// Begins it, kills that role in the middle, and expects that it ends well all the same.
+    fn interrupt(&mut self, what: Interrupted, role: &str) -> Result<(), String> {
+        let arguments = match what {
+            Interrupted::Deploy => self.deploy_arguments(),
+            Interrupted::Restart => ["restart", "shop"].map(str::to_owned).into(),
+            Interrupted::Reload => ["reload", "shop"].map(str::to_owned).into(),
+            Interrupted::Scale => {
+                self.instances = if self.instances < 4 { self.instances + 1 } else { 1 };
+                ["scale".to_owned(), "shop".to_owned(), self.instances.to_string()].into()
+            }
+        };
         let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let agent = self.pid("agent")?;
+        let pid = self.pid(role)?;
         let began = Instant::now();
         let child = self.sandbox.begin(&words);
-        std::thread::sleep(INTO_A_DEPLOY);
-        system::send(agent, Signal::Kill);
+        std::thread::sleep(INTO_AN_OPERATION);
+        system::send(pid, Signal::Kill);
+        if role == "holder" {
+            self.sandbox.collect_up();
+        }
         well(&finish(child, began, &words))?;
-        self.wait_for_another("agent", agent)
+        self.wait_for_another(role, pid)
     }
 
     fn kill(&mut self, role: &str) -> Result<(), String> {
@@ -166,8 +178,9 @@ impl HandoverSubject {
             Operation::Reload => well(&self.sandbox.run(&["reload", "shop"]))?,
             Operation::Apply(edit) => self.apply(edit)?,
             Operation::KillAgent => self.kill("agent")?,
-            Operation::KillAgentInDeploy => self.deploy_with_agent_killed()?,
+            Operation::KillAgentIn(what) => self.interrupt(what, "agent")?,
             Operation::KillHolder => self.kill("holder")?,
+            Operation::KillHolderIn(what) => self.interrupt(what, "holder")?,
         }
         let wanted = self.instances as usize;
         let mut seen = 0;
@@ -294,7 +307,7 @@ impl Subject for HandoverSubject {
             Step::Deploy => self.deploy().map(|_| ()),
             Step::Rollback => well(&self.sandbox.run(&["rollback", "shop"])),
             Step::KillAgent => self.kill("agent"),
-            Step::KillAgentInDeploy => self.deploy_with_agent_killed(),
+            Step::KillAgentInDeploy => self.interrupt(Interrupted::Deploy, "agent"),
             Step::KillHolder => self.kill("holder"),
         }
     }

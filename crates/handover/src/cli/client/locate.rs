@@ -8,13 +8,18 @@ use hyper::header::HeaderValue;
 use hyper::http::uri::{Authority, Uri};
 
 use super::RETRY_FOR;
-use crate::cli::{Failure, Global};
+use crate::cli::{Failure, Global, render};
 use crate::config;
 use crate::config::error::ConfigError;
 use crate::exit_code::Code;
 
 /// Environment variable with the token for `--admin`.
 const TOKEN_VARIABLE: &str = "HANDOVER_TOKEN";
+
+/// How much of the end of the log is looked at for why an agent ended.
+const LOG_BYTES: usize = 64 << 10;
+/// The same in lines: what was said before may be about another time.
+const LOG_LINES: usize = 20;
 
 /// Where requests go.
 #[derive(Debug, Clone)]
@@ -154,12 +159,10 @@ impl Client {
         let failure = Failure::new(Code::Unreachable, format_args!("cannot reach {}: {why}", self.name()));
         match (self.is_local(), self.holder()) {
             (false, _) => failure.with_hint("is it running there, and is this its `admin` address?"),
-            (true, Some(pid)) => failure.with_hint(format_args!(
-                "it runs (holder {pid}) but its agent does not answer; look at {}",
-                self.layout
-                    .as_ref()
-                    .map_or_else(|| "handover.log".into(), |layout| layout.own_log().display().to_string())
-            )),
+            (true, Some(pid)) => match &self.layout {
+                Some(layout) => failure.with_hint(does_not_answer(pid, &layout.own_log())),
+                None => failure,
+            },
             (true, None) => {
                 failure.with_hint(format_args!("is it running? start it with `handover up{}`", self.option()))
             }
@@ -182,6 +185,18 @@ impl Client {
         Failure::new(Code::NotPermitted, format_args!("this user may not talk to {}: {why}", self.name()))
             .with_hint("run the command as the user that started `handover up`, for example with `sudo -u USER handover …`")
     }
+}
+
+/// What is known of an agent that should be there: why it cannot go on, if its log says so.
+fn does_not_answer(holder: u32, log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text[text.len().saturating_sub(LOG_BYTES)..]).into_owned();
+    let mut lines = text.lines().rev().take(LOG_LINES);
+    let why = lines.find_map(|line| line.split_once("the agent cannot go on").map(|(_, why)| why.to_owned()));
+    let why = why.map_or_else(String::new, |why| {
+        format!(":\n  {}", render::clean(why.trim_start_matches([':', ' ']).trim_start_matches("error=")))
+    });
+    format!("it runs (holder {holder}) but its agent does not answer; look at {}{why}", log.display())
 }
 
 /// Whether a process is one of ours, and not another one that has got the number of a dead holder. Where the system does
@@ -249,6 +264,22 @@ mod tests {
         {
             assert_eq!(parse_url(url).unwrap_err().code, Code::Usage, "{url}");
         }
+    }
+
+    #[test]
+    fn an_agent_that_cannot_go_on_is_told_with_its_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("handover.log");
+        assert!(
+            does_not_answer(7, &log)
+                .starts_with("it runs (holder 7) but its agent does not answer; look at ")
+        );
+        std::fs::write(
+            &log,
+            "T ERROR agent-1[2]: the agent cannot go on error=the record file /a is damaged\nT more\n",
+        )
+        .unwrap();
+        assert!(does_not_answer(7, &log).ends_with("handover.log:\n  the record file /a is damaged"));
     }
 
     #[test]

@@ -182,6 +182,14 @@ fn outcome(status: &StatusReport, loaded: &Loaded) -> Outcome {
 }
 
 fn of_service(name: &str, service: &ServiceReport) -> Outcome {
+    if service.stopped || service.removed {
+        return Outcome::Ready;
+    }
+    let on_its_way = service.rollout.as_ref().filter(|rollout| rollout.phase != Phase::Baking);
+    if let Some(rollout) = on_its_way {
+        let what = rollout.waiting_on.clone().unwrap_or_else(|| rollout.phase.as_str().to_owned());
+        return Outcome::WaitsFor(format!("{name} {}: {what}", rollout.version));
+    }
     if let Some(stable) = &service.stable {
         let mut instances =
             service.instances.iter().filter(|instance| instance.version == *stable).peekable();
@@ -192,10 +200,6 @@ fn of_service(name: &str, service: &ServiceReport) -> Outcome {
             Outcome::WaitsFor(format!("{name} {stable} is not ready yet"))
         };
     }
-    if let Some(rollout) = &service.rollout {
-        let what = rollout.waiting_on.clone().unwrap_or_else(|| rollout.phase.as_str().to_owned());
-        return Outcome::WaitsFor(format!("{name} {}: {what}", rollout.version));
-    }
     match &service.last_rollout {
         Some(rollout) if matches!(rollout.phase, Phase::Failed | Phase::RolledBack) => {
             let why = rollout.reason.as_deref().unwrap_or("it did not get ready");
@@ -204,7 +208,10 @@ fn of_service(name: &str, service: &ServiceReport) -> Outcome {
                 format!("{name} {}: {why}\n{}", rollout.version, output.trim_end()).trim_end().to_owned(),
             )
         }
-        _ => Outcome::WaitsFor(format!("{name} has not begun to start")),
+        _ => Outcome::WaitsFor(match &service.waiting_on {
+            Some(waits) => format!("{name} {waits}"),
+            None => format!("{name} has not begun to start"),
+        }),
     }
 }
 
@@ -239,6 +246,13 @@ mod tests {
         assert_eq!(outcome(&status(service("ready")), &loaded), Outcome::Ready);
         let waits = Outcome::WaitsFor("hello v1 is not ready yet".into());
         assert_eq!(outcome(&status(service("starting")), &loaded), waits);
+        let stopped = ServiceReport { stopped: true, instances: Vec::new(), ..service("ready") };
+        assert_eq!(outcome(&status(stopped), &loaded), Outcome::Ready);
+        let rollout = |phase| Some(RolloutReport { version: "v2".into(), phase, ..RolloutReport::default() });
+        let changing = ServiceReport { rollout: rollout(Phase::Starting), ..service("ready") };
+        assert_eq!(outcome(&status(changing), &loaded), Outcome::WaitsFor("hello v2: starting".into()));
+        let baking = ServiceReport { rollout: rollout(Phase::Baking), ..service("ready") };
+        assert_eq!(outcome(&status(baking), &loaded), Outcome::Ready);
     }
 
     #[test]

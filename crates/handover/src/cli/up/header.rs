@@ -51,6 +51,11 @@ pub(super) fn ready(loaded: &Loaded, before: Before, status: &StatusReport, glob
     let address = |name: &str| status.listeners.get(name).and_then(|listener| listener.address.clone());
     let mut text = String::new();
     for (name, service) in &status.services {
+        if service.stopped {
+            let (word, option) = (styled("stopped", Style::Yellow, colour), option(&loaded.path));
+            text.push_str(&format!("{word} {name}, by an operator: `{} start {name}{option}`\n", program()));
+            continue;
+        }
         let stable = service.stable.clone().unwrap_or_default();
         text.push_str(&format!("{} {name} {stable}\n", styled("ready", Style::Green, colour)));
     }
