@@ -158,6 +158,13 @@ impl Controller {
         self.wall = wall;
     }
 
+    /// Something happened, and something else has happened already: the record waits for that.
+    pub fn handle_event_of_many(&mut self, event: Event, now: Instant, wall: WallTime) {
+        self.saving.more = true;
+        self.handle_event(event, now, wall);
+        self.saving.more = false;
+    }
+
     /// Something happened.
     pub fn handle_event(&mut self, event: Event, now: Instant, wall: WallTime) {
         self.at(now, wall);

@@ -38,6 +38,12 @@ impl<F: Fleet, T: Traffic, S: Store, N: Notify, C: Clock> Agent<F, T, S, N, C> {
         self.carry_out();
     }
 
+    /// Something happened, and the next event is there already: call `handle` with the last of them.
+    pub fn handle_of_many(&mut self, event: Event) {
+        self.controller.handle_event_of_many(event, self.clock.now(), self.clock.wall());
+        self.carry_out();
+    }
+
     /// When `handle(Event::Timeout)` is wanted.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.controller.poll_timeout()

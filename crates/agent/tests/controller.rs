@@ -451,3 +451,22 @@ fn the_same_version_with_another_command_is_another_configuration_of_it() {
     assert_eq!(next.deploy("1.0.0"), Ok(2));
     assert_eq!(next.recorded().rollout.as_ref().map(|rollout| rollout.to.as_str()), Some("1.0.0+c2"));
 }
+
+#[test]
+fn of_events_in_a_row_the_last_one_writes_for_all() {
+    let record = Controller::first_record(&boot(1), WallTime(0));
+    let mut scene = Scene::resume(record);
+    let inventory = Event::Inventory(Inventory { proxies: vec![(1, 50)], ..Inventory::default() });
+    scene.controller.handle_event_of_many(inventory, scene.now, scene.wall());
+    scene.carry_out();
+    assert!(scene.record.is_none(), "more has happened already");
+    scene.tell(Event::ProxyUp { generation: 1, pid: 50 });
+    let rollout = scene.record.as_ref().and_then(|record| record.services["shop"].rollout.clone());
+    assert_eq!(rollout.map(|rollout| rollout.phase), Some(Phase::Preparing));
+    scene.prepared("1.0.0");
+    scene.all_ready();
+    assert_eq!(
+        scene.controller.status(scene.now, scene.wall()).services["shop"].stable.as_deref(),
+        Some("1.0.0")
+    );
+}

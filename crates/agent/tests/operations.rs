@@ -156,7 +156,8 @@ impl Scene {
                 }
                 Action::Prepare(request) => self.prepare(&request),
                 Action::RemoveRelease { directory, .. } => self.done.push(format!("remove {directory}")),
-                Action::ReportNow(_) | Action::Drain(_) | Action::Append(_) | Action::Announce(_) => {}
+                Action::Drain(time) => self.done.push(format!("drain within {time:?}")),
+                Action::ReportNow(_) | Action::Append(_) | Action::Announce(_) => {}
             }
         }
     }
@@ -726,4 +727,41 @@ fn a_restart_of_what_did_not_run_is_done_when_it_is_ready_and_not_before() {
         detail: String::new(),
     });
     assert_eq!(scene.outcome(id), Some(Ok(())));
+}
+
+#[test]
+fn requests_in_flight_keep_their_time_when_the_agent_dies_while_everything_stops() {
+    let mut scene = Scene::new(&[("shop", service(1))]);
+    scene.controller.stop_all(wire::link::StopLevel::Drain, scene.now, WallTime(0));
+    scene.settle();
+    let mut scene = scene.next();
+    // To those that have a link already, and to the one that gets it now.
+    assert_eq!(scene.done(), ["drain within 5s", "drain within 5s"]);
+    scene.wait(Duration::from_secs(2));
+    scene.tell(Event::ProxyUp { generation: 2, pid: 51 });
+    assert_eq!(scene.done(), ["drain within 3s"]);
+}
+
+#[test]
+fn a_release_on_a_fixed_port_has_one_instance_whatever_takes_its_place() {
+    let mut scene = Scene::new(&[("shop", fixed())]);
+    scene.done();
+    let mut many = service(2);
+    many.rollout.keep_warm_ms = 60_000;
+    scene.apply(manifest(&[("shop", many)])).expect("applied");
+    let done = scene.done();
+    assert!(!done.iter().any(|done| done == "start shop@1.0.0/1"), "{done:?}");
+    assert_eq!(scene.ids(), ["shop@1.0.0+c2/0", "shop@1.0.0+c2/1"]);
+}
+
+#[test]
+fn a_worker_does_not_work_on_beside_the_release_that_serves_instead() {
+    let mut worker = Service { mode: Mode::Worker, ..service(1) };
+    worker.readiness.check = ReadinessCheck::AliveForMs(1_000);
+    let mut scene = Scene::new(&[("shop", worker)]);
+    scene.wait(Duration::from_secs(2));
+    let mut serving = service(1);
+    serving.rollout.keep_warm_ms = 60_000;
+    scene.apply(manifest(&[("shop", serving)])).expect("applied");
+    assert_eq!(scene.ids(), ["shop@1.0.0+c2/0"]);
 }

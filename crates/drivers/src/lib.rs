@@ -51,6 +51,16 @@ impl Inbox {
     /// The next event; cancel-safe.
     pub async fn recv(&mut self) -> Option<Event> {
         let event = self.events.recv().await;
+        self.count(event)
+    }
+
+    /// The next event, if it is there.
+    pub fn try_recv(&mut self) -> Option<Event> {
+        let event = self.events.try_recv().ok();
+        self.count(event)
+    }
+
+    fn count(&self, event: Option<Event>) -> Option<Event> {
         if matches!(event, Some(Event::Inventory(_))) {
             self.seen.set(self.seen.get() + 1);
         }

@@ -9,11 +9,13 @@ pub mod release;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use agent::world::{Event, HistoryEntry, PrepareRelease, Store, StoreError};
 use host::paths::Layout;
 use model::id::ServiceName;
 use model::manifest::OwnLog;
+use tokio::sync::Semaphore;
 use wire::manifest::Output;
 use wire::record::Record;
 
@@ -21,6 +23,9 @@ use crate::Events;
 use crate::fleet::OutputLimits;
 use history::History;
 use record::RecordFiles;
+
+/// Releases copied at the same time: with more of them the disk does no more, and the first is ready later.
+const COPIES_MAX: usize = 4;
 
 /// The files of one state directory.
 #[derive(Debug)]
@@ -35,6 +40,7 @@ pub struct Files {
     /// How services' logs are kept, as the collector was told.
     kept: BTreeMap<String, Output>,
     events: Events,
+    copies: Arc<Semaphore>,
 }
 
 impl Files {
@@ -44,7 +50,9 @@ impl Files {
         let sweep = releases.clone();
         tokio::task::spawn_blocking(move || release::remove_leftovers(&sweep));
         let run_dir = layout.run_dir.clone();
-        Self { record, history, releases, run_dir, log: None, output: None, kept: BTreeMap::new(), events }
+        let copies = Arc::new(Semaphore::new(COPIES_MAX));
+        let (log, output, kept) = (None, None, BTreeMap::new());
+        Self { record, history, releases, run_dir, log, output, kept, events, copies }
     }
 
     /// Tells that one how services' logs are kept, whenever a record says otherwise than the one before.
@@ -87,15 +95,14 @@ impl Store for Files {
     fn prepare(&mut self, request: PrepareRelease) {
         let releases = self.releases.clone();
         let events = self.events.clone();
-        tokio::task::spawn_blocking(move || {
-            let prepared = release::prepare(&releases, &request);
-            let PrepareRelease { service, release, .. } = request;
-            let _ = events.blocking_send(match prepared {
-                Ok(prepared) => {
-                    let (directory, hash) = (prepared.directory, prepared.hash);
-                    Event::ReleasePrepared { service, release, directory, hash }
-                }
-                Err(refused) => Event::ReleaseRefused { service, release, error: refused.to_string() },
+        let copies = Arc::clone(&self.copies);
+        tokio::spawn(async move {
+            // Never closed; without a permit it would only be copied beside more others.
+            let permit = copies.acquire_owned().await.ok();
+            tokio::task::spawn_blocking(move || {
+                let event = prepared(&releases, request);
+                drop(permit);
+                let _ = events.blocking_send(event);
             });
         });
     }
@@ -108,5 +115,17 @@ impl Store for Files {
                 tracing::warn!(directory = %directory.display(), %error, "a release could not be removed");
             }
         });
+    }
+}
+
+fn prepared(releases: &Path, request: PrepareRelease) -> Event {
+    let prepared = release::prepare(releases, &request);
+    let PrepareRelease { service, release, .. } = request;
+    match prepared {
+        Ok(prepared) => {
+            let (directory, hash) = (prepared.directory, prepared.hash);
+            Event::ReleasePrepared { service, release, directory, hash }
+        }
+        Err(refused) => Event::ReleaseRefused { service, release, error: refused.to_string() },
     }
 }

@@ -438,13 +438,14 @@ fn resume_service(service: &mut Service, record: &ServiceRecord, now: Instant) -
 }
 
 fn resume_rollout(service: &Service, record: &RolloutRecord, now: Instant) -> Result<Running, ResumeError> {
+    let from = record.from.as_ref().map(|from| from.parse()).transpose()?;
     let plan = Plan {
         kind: convert::kind_from_wire(record.kind),
         strategy: convert::strategy_from_wire(record.strategy),
         to: record.to.parse()?,
-        from: record.from.as_ref().map(|from| from.parse()).transpose()?,
+        keep_warm: service.keep_warm(from.as_ref()),
+        from,
         instances: service.instances(),
-        keep_warm: service.settings.rollout.keep_warm,
     };
     let left = Duration::from_millis(record.bake_left_ms.unwrap_or(0));
     Ok(Running {

@@ -410,11 +410,7 @@ impl Controller {
     /// How long the old release stays warm after a promotion: not at all where it would work on beside the new
     /// one, or was stopped for it.
     pub(super) fn keep_warm(&self, name: &ServiceName) -> Duration {
-        let service = self.services.get(name);
-        let keeps = |service: &&super::services::Service| {
-            !service.is_worker() && service.strategy() == Strategy::BlueGreen
-        };
-        service.filter(keeps).map_or(Duration::ZERO, |service| service.settings.rollout.keep_warm)
+        self.services.get(name).map_or(Duration::ZERO, |service| service.keep_warm(service.stable.as_ref()))
     }
 }
 

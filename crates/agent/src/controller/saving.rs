@@ -4,6 +4,8 @@
 //!  something changed ──► wanted ──► Action::Write ──► durable
 //!                          ▲                     └──► failed: again after a second
 //! ```
+//! Of events that come in a row the last one writes for all: a write takes milliseconds, and hundreds of services
+//! start at once. What waits for the record waits as for a slow disk.
 //! While a release is kept warm the record is written now and then only because time passes.
 
 use std::time::Duration;
@@ -27,13 +29,15 @@ const REFRESH: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Saving {
     pub wanted: bool,
+    /// More has happened already: one write will do for all of it.
+    pub more: bool,
     failed: Option<(String, Instant)>,
     refresh_at: Option<Instant>,
 }
 
 impl Saving {
     pub(super) fn new() -> Self {
-        Self { wanted: false, failed: None, refresh_at: None }
+        Self { wanted: false, more: false, failed: None, refresh_at: None }
     }
 
     /// Whether it had failed before.
@@ -64,7 +68,7 @@ impl Saving {
     }
 
     fn is_due(&self, now: Instant) -> bool {
-        self.wanted && self.failed.as_ref().is_none_or(|(_, at)| *at <= now)
+        self.wanted && !self.more && self.failed.as_ref().is_none_or(|(_, at)| *at <= now)
     }
 }
 

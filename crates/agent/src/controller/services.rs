@@ -4,6 +4,7 @@
 //! rollout at any moment.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use model::id::{InstanceId, ReleaseId, ServiceName, Version};
 use model::instance::{Instance, Past, Routing, Settings};
@@ -259,6 +260,25 @@ impl Service {
         }
     }
 
+    /// How long `from` stays warm once another release is promoted: not at all where it would work on beside that
+    /// one, or was stopped for it.
+    pub(super) fn keep_warm(&self, from: Option<&ReleaseId>) -> Duration {
+        let works_on = from.and_then(|from| self.release(from)).is_some_and(|from| {
+            let configuration = &from.record.configuration;
+            configuration.mode == wire::manifest::Mode::Worker || configuration.port.is_some()
+        });
+        if works_on || self.is_worker() || self.strategy() != Strategy::BlueGreen {
+            return Duration::ZERO;
+        }
+        self.settings.rollout.keep_warm
+    }
+
+    /// `count` instances of a release that is there, or one where its port is fixed.
+    fn at_most_one_per_port(&self, release: &ReleaseId, count: u32) -> Wanted {
+        let is_fixed = self.release(release).is_some_and(|known| known.record.configuration.port.is_some());
+        Wanted::Instances(if is_fixed { count.min(1) } else { count })
+    }
+
     /// The operation that runs.
     pub(super) fn operating(&self) -> Option<&Operation> {
         self.operation.as_ref().filter(|operation| operation.outcome().is_none())
@@ -272,16 +292,20 @@ impl Service {
         }
         let instances = self.instances();
         if let Some(warm) = &self.warm {
-            wanted.insert(warm.clone(), Wanted::Instances(instances));
+            wanted.insert(warm.clone(), self.at_most_one_per_port(warm, instances));
         }
         if let Some(stable) = &self.stable {
             let count = self.operating().map_or(instances, |operation| operation.target(self, stable));
-            wanted.insert(stable.clone(), Wanted::Instances(count));
+            wanted.insert(stable.clone(), self.at_most_one_per_port(stable, count));
         }
         if let Some(running) = &self.rollout {
             let plan = running.machine.plan();
             let from = running.machine.wanted_from();
             if let Some(release) = plan.from.as_ref().filter(|_| from != Wanted::Nothing) {
+                let from = match from {
+                    Wanted::Instances(count) => self.at_most_one_per_port(release, count),
+                    Wanted::WhatRuns | Wanted::Nothing => from,
+                };
                 wanted.insert(release.clone(), from);
             }
             wanted.entry(plan.to.clone()).or_insert(running.machine.wanted_to());

@@ -101,11 +101,16 @@ impl Controller {
         self.stopping.as_ref().map(|stopping| stopping.level).or(self.stop_resumed)
     }
 
-    /// A proxy that starts while everything stops has nothing to do.
+    /// A proxy has a link while everything stops. It may be one that answers requests since before this agent,
+    /// and all of them hear this: they have the time that is left. One that just starts has nothing to finish.
     pub(super) fn drain_late_proxy(&mut self) {
-        if self.stopping.is_some() {
-            self.out.push_back(Action::Drain(Duration::ZERO));
-        }
+        let left = match self.stopping.as_ref().map(|stopping| &stopping.step) {
+            // They will be told.
+            None | Some(Step::Intended) => return,
+            Some(Step::Proxies { until, .. }) => self.now.until(*until).saturating_sub(PROXY_MARGIN),
+            Some(Step::Instances(_) | Step::Stopped) => Duration::ZERO,
+        };
+        self.out.push_back(Action::Drain(left));
     }
 
     /// What others need stops after them, unless everything is killed.
@@ -144,6 +149,8 @@ impl Controller {
         self.flush();
         if self.services.values().all(|service| service.slots.is_empty()) {
             self.saving.wanted = true;
+            // Whatever else has happened: nobody is there to write later.
+            self.saving.more = false;
             self.save();
             self.pending.push(FleetRequest::Stopped);
             self.flush();

@@ -135,15 +135,39 @@ async fn ask(client: &Client, body: &DownBody, holder: Option<u32>) -> Result<Do
 
 async fn wait(client: &Client, holder: Option<u32>, longest: Duration, tells: bool) -> Result<(), Failure> {
     let gone = async {
-        while runs(client, holder).await {
-            tokio::time::sleep(LOOK_INTERVAL).await;
+        loop {
+            while runs(client, holder).await {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+            if !has_successor(client).await? {
+                return Ok(());
+            }
         }
     };
     tokio::select! {
-        () = gone => Ok(()),
+        gone = gone => gone,
         () = tell(client), if tells => Err(late(client, holder, longest)),
         () = tokio::time::sleep(longest) => Err(late(client, holder, longest)),
     }
+}
+
+/// Whether a holder is to be waited for that takes the place of one that was killed while it stopped everything:
+/// one that ends takes its file with it. Where nobody is left to start another, what it left behind is ended here.
+async fn has_successor(client: &Client) -> Result<bool, Failure> {
+    let Some(layout) = client.layout().filter(|_| client.is_local()) else { return Ok(false) };
+    let rescued_by = client.deadline();
+    while layout.pid_file().exists() {
+        if client.holder().is_some() {
+            return Ok(true);
+        }
+        if !may_be_rescued(layout) || tokio::time::Instant::now() >= rescued_by {
+            let failure = Failure::new(Code::Failed, "its holder was killed while it stopped everything");
+            end_what_is_left(layout, failure)?;
+            return Ok(false);
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+    Ok(false)
 }
 
 /// Tells what still runs, whenever that has changed, for as long as it is let.

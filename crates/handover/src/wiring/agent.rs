@@ -38,6 +38,8 @@ use super::{admin_server, answers, terminal};
 
 /// The descriptor that the holder starts a role with.
 const LINK_DESCRIPTOR: i32 = 3;
+/// Events that are handled before operators get a turn and the record is written.
+const EVENTS_IN_A_ROW_MAX: usize = 64;
 /// The control plane with the drivers of a real machine.
 pub(super) type Running = Agent<Holder, Proxies, Files, People, SystemClock>;
 
@@ -167,8 +169,13 @@ async fn live(layout: Layout, generation: u64) -> Result<(), AgentError> {
     loop {
         let timeout = agent.poll_timeout();
         tokio::select! {
-            Some(event) = events.recv() => {
+            Some(mut event) = events.recv() => {
                 beside.hear(&event);
+                for _ in 1..EVENTS_IN_A_ROW_MAX {
+                    let Some(next) = events.try_recv() else { break };
+                    beside.hear(&next);
+                    agent.handle_of_many(std::mem::replace(&mut event, next));
+                }
                 agent.handle(event);
             }
             Some(question) = asked.recv() => answers::answer(&mut agent, &beside, question),

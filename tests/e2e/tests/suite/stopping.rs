@@ -107,3 +107,40 @@ fn after_a_killed_terminal_down_still_ends_everything() {
     sandbox.down();
     nothing_is_left(&sandbox);
 }
+
+/// What a request in flight and `down` come to when that role is killed while everything stops.
+fn down_while_killing(role: &str) {
+    let mut sandbox = Sandbox::started(Setup::default());
+    let address = sandbox.address();
+    let pid = sandbox.status().pid(role).expect("it runs");
+    let long = std::thread::spawn(move || once(address, &Request::get("/slow?ms=2500")));
+    sandbox.wait_status("the request to be in flight", |_| Some(()));
+    let down = sandbox.begin(&["down"]);
+    wait::until("the stop to begin", PATIENCE, || {
+        std::fs::read_to_string(sandbox.state_dir().join("logs/handover.log"))
+            .is_ok_and(|log| log.contains(": draining"))
+            .then_some(())
+    });
+    system::send(pid, Signal::Kill);
+    let began = std::time::Instant::now();
+    e2e::sandbox::finish(down, began, &["down"]).expect_code(0).expect_says(&["stopped"]);
+    // It has not said so before it was true.
+    assert_eq!(sandbox.processes(), Vec::<u32>::new());
+    assert_eq!(long.join().unwrap().unwrap().status, 200);
+    if role == "agent" {
+        sandbox.wait_for_up_to_end();
+    } else {
+        sandbox.collect_up();
+    }
+    nothing_is_left(&sandbox);
+}
+
+#[test]
+fn a_request_in_flight_is_answered_though_the_agent_dies_while_everything_stops() {
+    down_while_killing("agent");
+}
+
+#[test]
+fn down_waits_for_the_end_also_of_the_holder_that_takes_over_while_everything_stops() {
+    down_while_killing("holder");
+}
