@@ -470,3 +470,32 @@ fn of_events_in_a_row_the_last_one_writes_for_all() {
         Some("1.0.0")
     );
 }
+
+#[test]
+fn deaths_among_our_own_processes_are_in_the_history_although_nobody_noticed() {
+    let mut scene = Scene::new(1);
+    scene.prepared("1.0.0");
+    scene.all_ready();
+    let record = scene.record.clone().expect("a record");
+    let mut scene = Scene::resume(record);
+    let running = vec![("shop@1.0.0/0".parse().expect("an id"), 60)];
+    let inventory = |holder| Inventory {
+        proxies: vec![(1, 50)],
+        running: running.clone(),
+        holder,
+        ..Inventory::default()
+    };
+    let mut said = |event| -> Vec<String> {
+        scene.controller.handle_event(event, scene.now, WallTime(0));
+        let actions = std::iter::from_fn(|| scene.controller.poll_action());
+        let entries = actions.filter_map(|action| match action {
+            Action::Append(entry) if entry.subject == "process" => Some(entry.text),
+            _ => None,
+        });
+        entries.collect()
+    };
+    assert_eq!(said(Event::Inventory(inventory(7))), ["a new agent has taken over what runs"]);
+    assert!(said(Event::HolderLost).is_empty());
+    assert_eq!(said(Event::Inventory(inventory(8))), ["a new holder has taken over, as pid 8"]);
+    assert_eq!(said(Event::ProxyGone { generation: 1 }), ["the proxy of generation 1 has ended"]);
+}

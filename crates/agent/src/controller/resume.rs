@@ -201,6 +201,7 @@ impl Controller {
             Link::Lost { since } => since,
             Link::Unknown | Link::Linked => self.now,
         };
+        self.note_successors(&inventory);
         self.link = Link::Linked;
         self.holder = Some(inventory.holder);
         // Asked before the holder was lost; what is still wanted is asked for anew.
@@ -233,6 +234,18 @@ impl Controller {
                 self.apply_given_at_up();
             }
         }
+    }
+
+    /// A death among our own processes that nobody noticed is in the history all the same.
+    fn note_successors(&mut self, inventory: &Inventory) {
+        let text = match self.link {
+            Link::Unknown if !inventory.running.is_empty() => {
+                "a new agent has taken over what runs".to_owned()
+            }
+            Link::Lost { .. } => format!("a new holder has taken over, as pid {}", inventory.holder),
+            Link::Unknown | Link::Linked => return,
+        };
+        self.append(None, "process", text, "agent");
     }
 
     /// Proxies that ended while nobody could say so. Those that had a link are told of by its end.

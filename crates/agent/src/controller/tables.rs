@@ -160,6 +160,14 @@ impl Controller {
     pub(super) fn handle_proxy_gone(&mut self, generation: u64) {
         if self.tables.proxies.remove(&generation).is_some() {
             self.fold_counters(generation);
+            if self.stopping.is_none() {
+                self.append(
+                    None,
+                    "process",
+                    format!("the proxy of generation {generation} has ended"),
+                    "agent",
+                );
+            }
         }
         for slot in self.services.values_mut().flat_map(|service| service.slots.values_mut()) {
             slot.drained.remove(&generation);
