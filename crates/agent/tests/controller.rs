@@ -235,7 +235,7 @@ fn a_taken_port_is_replaced_by_another_and_the_table_says_so() {
     let second = &scene.spawned[0];
     assert_ne!(second.port, first.port);
     let endpoint = &scene.table.services["shop"].releases[0].endpoints[0];
-    assert_eq!(Some(endpoint.address.port()), second.port);
+    assert_eq!(endpoint.address.port(), second.port);
     // An answer about the first one that comes late changes nothing.
     scene.tell(Event::PortTaken { instance: first.instance, port: first.port.expect("a port") });
     assert_eq!(scene.spawned.len(), 1);

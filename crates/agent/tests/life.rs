@@ -259,7 +259,7 @@ fn a_hook_before_the_start_knows_the_port_and_the_start_waits_for_it() {
     let spawn = scene.spawns().remove(0);
     assert_eq!(value(&run.spawn, "PORT"), spawn.port.map(|port| port.to_string()).as_deref());
     let endpoint = &scene.table.services["shop"].releases[0].endpoints[0];
-    assert_eq!(Some(endpoint.address.port()), spawn.port, "it is in a table before it is spawned");
+    assert_eq!(endpoint.address.port(), spawn.port, "it is in a table before it is spawned");
 }
 
 #[test]
@@ -398,8 +398,9 @@ fn an_instance_that_does_not_answer_its_liveness_check_is_restarted() {
     let mut scene = Scene::ready(checked_by(LivenessCheck::Http("/alive".to_owned()), 1));
     scene.wait(SECOND * 10);
     let check = scene.checks().remove(0);
-    let port = scene.table.services["shop"].releases[0].endpoints[0].address;
-    assert_eq!(check.by, CheckBy::Http { address: port, path: "/alive".to_owned() });
+    let listed = &scene.table.services["shop"].releases[0].endpoints[0].address;
+    let wire::routes::Address::Tcp(address) = *listed else { panic!("{listed} is a port of this machine") };
+    assert_eq!(check.by, CheckBy::Http { address, path: "/alive".to_owned() });
     scene.checked(0, CheckPurpose::Liveness, false);
     assert_eq!(scene.signals(), [(0, StopSignal::Graceful)]);
     let hung = "shop@1.0.0/0 is taken for hung: its liveness check failed: answered 500";

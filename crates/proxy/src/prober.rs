@@ -9,16 +9,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use model::streak::Streak;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
-use wire::routes::{EndpointState, ProbeSettings, RouteTable};
+use wire::routes::{Address, EndpointState, ProbeSettings, RouteTable};
 
 /// Between two probes of a new candidate.
 const EAGER_INTERVAL: Duration = Duration::from_millis(50);
@@ -46,7 +45,7 @@ pub(crate) struct Finding {
 #[derive(Debug)]
 struct Target {
     instance: String,
-    address: SocketAddr,
+    address: Address,
     settings: RefCell<ProbeSettings>,
     is_candidate: Cell<bool>,
     eager_until: Cell<Instant>,
@@ -58,7 +57,7 @@ struct Target {
 /// All probes of this process.
 #[derive(Debug)]
 pub(crate) struct Prober {
-    targets: BTreeMap<(String, SocketAddr), (Rc<Target>, JoinHandle<()>)>,
+    targets: BTreeMap<(String, Address), (Rc<Target>, JoinHandle<()>)>,
     findings: mpsc::Receiver<Finding>,
     told_by: mpsc::Sender<Finding>,
 }
@@ -81,7 +80,7 @@ impl Prober {
                     EndpointState::Serving => false,
                     EndpointState::Draining => continue,
                 };
-                let key = (endpoint.instance.clone(), endpoint.address);
+                let key = (endpoint.instance.clone(), endpoint.address.clone());
                 let target = match before.remove(&key) {
                     Some((target, task)) => {
                         target.update(settings, is_candidate);
@@ -111,7 +110,7 @@ impl Prober {
 
     fn start(
         &self,
-        key: &(String, SocketAddr),
+        key: &(String, Address),
         settings: &ProbeSettings,
         is_candidate: bool,
     ) -> (Rc<Target>, JoinHandle<()>) {
@@ -119,7 +118,7 @@ impl Prober {
         let known = (!is_candidate).then_some(true);
         let target = Rc::new(Target {
             instance: key.0.clone(),
-            address: key.1,
+            address: key.1.clone(),
             settings: RefCell::new(settings.clone()),
             is_candidate: Cell::new(is_candidate),
             eager_until: Cell::new(Instant::now() + EAGER_FOR),
@@ -180,7 +179,7 @@ async fn probe_always(target: Rc<Target>, told_by: mpsc::Sender<Finding>) {
     loop {
         let settings = target.settings.borrow().clone();
         let timeout = Duration::from_millis(settings.timeout_ms);
-        let probing = tokio::time::timeout(timeout, probe(target.address, settings.http_path.as_deref()));
+        let probing = tokio::time::timeout(timeout, probe(&target.address, settings.http_path.as_deref()));
         let result = match probing.await {
             Ok(result) => result,
             Err(_elapsed) => Err(format!("no answer from {} within {timeout:?}", target.address)),
@@ -197,8 +196,8 @@ async fn probe_always(target: Rc<Target>, told_by: mpsc::Sender<Finding>) {
 }
 
 /// One probe on a connection of its own: what it showed, for people.
-async fn probe(address: SocketAddr, http_path: Option<&str>) -> Result<String, String> {
-    let connected = TcpStream::connect(address).await;
+async fn probe(address: &Address, http_path: Option<&str>) -> Result<String, String> {
+    let connected = crate::engine::forward::open(address).await;
     let mut stream = connected.map_err(|error| format!("no connection to {address}: {error}"))?;
     let Some(path) = http_path else { return Ok(format!("{address} accepts connections")) };
     let request = format!(
@@ -231,6 +230,8 @@ mod tests {
     use tokio::task::LocalSet;
     use wire::routes::{Endpoint, ReleaseTraffic, ServiceTraffic};
 
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn table(address: SocketAddr, path: Option<&str>, state: EndpointState) -> RouteTable {
@@ -241,7 +242,13 @@ mod tests {
             rise: 2,
             fall: 2,
         };
-        let endpoint = Endpoint { instance: "web@1/0".into(), address, state };
+        let endpoint = Endpoint {
+            instance: "web@1/0".into(),
+            address: address.into(),
+            state,
+            weight: 1,
+            supervised: true,
+        };
         let service = ServiceTraffic {
             releases: vec![ReleaseTraffic { release: "1".into(), weight: 10_000, endpoints: vec![endpoint] }],
             probe: Some(probe),
@@ -249,6 +256,7 @@ mod tests {
             response_timeout_ms: 1_000,
             idle_reuse_ms: 1_000,
             hold: None,
+            ..ServiceTraffic::default()
         };
         RouteTable { services: [("web".into(), service)].into(), ..RouteTable::default() }
     }

@@ -181,8 +181,10 @@ fn table(generation: u64, address: SocketAddr, state: EndpointState) -> RouteTab
         head_bytes_max: 8_192,
         headers_max: 50,
         body_bytes_max: 1_000,
+        ..ListenerSettings::UNNAMED
     };
-    let endpoint = Endpoint { instance: "web@1/0".into(), address, state };
+    let endpoint =
+        Endpoint { instance: "web@1/0".into(), address: address.into(), state, weight: 1, supervised: true };
     let probe = ProbeSettings {
         http_path: Some("/".into()),
         interval_ms: 1_000,
@@ -197,15 +199,23 @@ fn table(generation: u64, address: SocketAddr, state: EndpointState) -> RouteTab
         response_timeout_ms: 1_000,
         idle_reuse_ms: 1_000,
         hold: None,
+        ..ServiceTraffic::default()
     };
     RouteTable {
         generation,
         threads: 2,
         access_log: true,
         listeners: [("main".into(), settings)].into(),
-        routes: vec![Route { listener: "main".into(), host: None, path: "/".into(), service: "web".into() }],
+        routes: vec![Route {
+            listener: "main".into(),
+            host: None,
+            path: "/".into(),
+            service: "web".into(),
+            split: vec![],
+        }],
         services: [("web".into(), service)].into(),
         refused: vec![],
+        ..RouteTable::default()
     }
 }
 

@@ -347,7 +347,7 @@ impl World {
                 let endpoints = table.services.values().flat_map(|s| &s.releases).flat_map(|r| &r.endpoints);
                 endpoints
                     .into_iter()
-                    .any(|e| e.instance == id.to_string() && Some(e.address.port()) == request.port)
+                    .any(|e| e.instance == id.to_string() && e.address.port() == request.port)
             });
         if !listed {
             self.violate(format!("{id} is spawned on a port that no table has"));

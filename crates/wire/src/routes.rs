@@ -4,9 +4,17 @@
 //! ignores a table that is older than the one it has.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+
+mod listener;
+mod service;
+
+pub use listener::{CertificateFiles, ListenerSettings};
+pub use service::{
+    Address, Algorithm, BadAddress, BalanceSettings, Endpoint, EndpointState, HashKey, Hold, Maintenance,
+    OutlierSettings, ReleaseTraffic, RetrySettings, ServiceTraffic, Sticky,
+};
 
 /// A whole route table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +25,9 @@ pub struct RouteTable {
     pub threads: u32,
     /// Write the access log.
     pub access_log: bool,
+    /// How its lines look, and which requests have one.
+    #[serde(default)]
+    pub access_log_settings: AccessLogSettings,
     /// Settings by listener name.
     pub listeners: BTreeMap<String, ListenerSettings>,
     /// Routes; the most specific match wins: exact host, wildcard (longest first), any; then longest path.
@@ -29,21 +40,31 @@ pub struct RouteTable {
     pub refused: Vec<(String, String)>,
 }
 
-/// `[listener.NAME]` as the proxy needs it.
+/// `[proxy.access_log]` as the proxy needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListenerSettings {
-    /// From a request head's first byte to its last.
-    pub header_timeout_ms: u64,
-    /// Idle time within which a client may reuse its connection.
-    pub idle_timeout_ms: u64,
-    /// Between two pieces of a body, either way.
-    pub body_timeout_ms: u64,
-    /// Largest request head.
-    pub head_bytes_max: u32,
-    /// Most header fields.
-    pub headers_max: u32,
-    /// Largest request body.
-    pub body_bytes_max: u64,
+pub struct AccessLogSettings {
+    /// How a line looks.
+    pub format: AccessLogFormat,
+    /// Share of requests that have a line, in basis points; answers of 500 and above always have one.
+    pub sample: u16,
+    /// Query strings are in the lines.
+    pub query: bool,
+}
+
+impl Default for AccessLogSettings {
+    fn default() -> Self {
+        Self { format: AccessLogFormat::Json, sample: 10_000, query: false }
+    }
+}
+
+/// How a line of the access log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccessLogFormat {
+    /// One JSON object.
+    Json,
+    /// The combined format of Apache and nginx.
+    Combined,
 }
 
 /// One route.
@@ -55,69 +76,20 @@ pub struct Route {
     pub host: Option<String>,
     /// Prefix on segment boundaries.
     pub path: String,
+    /// Service; with `split`, its first one.
+    pub service: String,
+    /// Services that share the route's requests by weight; empty: all go to `service`.
+    #[serde(default)]
+    pub split: Vec<Split>,
+}
+
+/// One service of a route that several share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
     /// Service.
     pub service: String,
-}
-
-/// One service as the proxy needs it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServiceTraffic {
-    /// Releases that have endpoints, at most two of them with weight in a rollout.
-    pub releases: Vec<ReleaseTraffic>,
-    /// How endpoints are probed; `None`: not by the proxy.
-    pub probe: Option<ProbeSettings>,
-    /// For a connection to an endpoint.
-    pub connect_timeout_ms: u64,
-    /// For an answer, and between two pieces of it.
-    pub response_timeout_ms: u64,
-    /// Longest idle time after which a pooled connection is used again.
-    pub idle_reuse_ms: u64,
-    /// While no endpoint serves, requests wait for the next table that has one; `None`: they are answered 503.
-    #[serde(default)]
-    pub hold: Option<Hold>,
-}
-
-/// How requests wait while a service cannot answer for a moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hold {
-    /// Longest wait of one request; then 503 with Retry-After.
-    pub timeout_ms: u64,
-    /// Most requests that wait, over all threads of a proxy; more are answered 503 with Retry-After.
-    pub requests_max: u32,
-}
-
-/// One release of a service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReleaseTraffic {
-    /// Release id as shown.
-    pub release: String,
-    /// Share of the service's requests in basis points; the weights of a service sum to 10,000 or 0.
-    pub weight: u16,
-    /// Its endpoints.
-    pub endpoints: Vec<Endpoint>,
-}
-
-/// One address of one instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoint {
-    /// Instance id.
-    pub instance: String,
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// What may be done with it.
-    pub state: EndpointState,
-}
-
-/// What a proxy may do with an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EndpointState {
-    /// Probed fast, gets no request yet. Also an instance that lost its readiness.
-    Candidate,
-    /// Gets requests, by its release's weight.
-    Serving,
-    /// Gets no new request, and its pooled connections are closed; those in flight finish. Reported when at 0.
-    Draining,
+    /// Its share beside the others.
+    pub weight: u32,
 }
 
 /// How endpoints are probed.

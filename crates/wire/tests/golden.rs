@@ -23,8 +23,8 @@ use wire::record::{
     ServiceRecord, Verdict, Warm,
 };
 use wire::routes::{
-    Endpoint, EndpointState, Hold, ListenerSettings, ProbeSettings, ReleaseTraffic, Route as TableRoute,
-    RouteTable, ServiceTraffic,
+    AccessLogSettings, Address, Endpoint, EndpointState, Hold, ListenerSettings, ProbeSettings,
+    ReleaseTraffic, Route as TableRoute, RouteTable, ServiceTraffic,
 };
 use wire::sealed::Boot;
 use wire::traffic::{Counters, FromProxy, ReleaseCounters, ToProxy};
@@ -207,6 +207,7 @@ fn table() -> RouteTable {
         head_bytes_max: 32_768,
         headers_max: 100,
         body_bytes_max: 1 << 30,
+        ..ListenerSettings::UNNAMED
     };
     let probe = ProbeSettings {
         http_path: Some("/healthz".into()),
@@ -217,8 +218,10 @@ fn table() -> RouteTable {
     };
     let endpoint = |instance: &str, state| Endpoint {
         instance: instance.into(),
-        address: "127.0.0.1:20000".parse().unwrap(),
+        address: Address::Tcp("127.0.0.1:20000".parse().unwrap()),
         state,
+        weight: 1,
+        supervised: true,
     };
     let release = ReleaseTraffic {
         release: "1.4.1".into(),
@@ -236,17 +239,20 @@ fn table() -> RouteTable {
         connect_timeout_ms: 2_000,
         response_timeout_ms: 60_000,
         idle_reuse_ms: 2_000,
+        ..ServiceTraffic::default()
     };
     let route = TableRoute {
         listener: "web".into(),
         host: Some("*.example.com".into()),
         path: "/".into(),
         service: "shop".into(),
+        split: vec![],
     };
     RouteTable {
         generation: 17,
         threads: 2,
         access_log: true,
+        access_log_settings: AccessLogSettings::default(),
         listeners: BTreeMap::from([("web".into(), settings)]),
         routes: vec![route],
         services: BTreeMap::from([("shop".into(), service)]),

@@ -43,14 +43,15 @@ const RULES: [Rule; 13] = [
         packages: None,
     },
     Rule { name: "sim", siblings: &["model", "wire", "agent"], packages: None },
-    Rule { name: "e2e", siblings: &[], packages: Some(&["nix", "serde_json", "tempfile"]) },
+    Rule { name: "e2e", siblings: &[], packages: Some(&["nix", "rcgen", "serde_json", "tempfile"]) },
     Rule { name: "xtask", siblings: &[], packages: Some(&["serde_json"]) },
 ];
 
 /// Packages that only these crates may name.
-const OWNERS: [(&str, &[&str]); 14] = [
+const OWNERS: [(&str, &[&str]); 18] = [
     ("axum", &["admin"]),
     ("clap", &["handover"]),
+    ("hickory-resolver", &["drivers"]),
     ("httparse", &["proxy"]),
     ("hyper", &["admin", "handover"]),
     ("hyper-util", &["admin", "handover"]),
@@ -59,14 +60,17 @@ const OWNERS: [(&str, &[&str]); 14] = [
     ("nix", &["host", "e2e"]),
     ("redb", &["drivers"]),
     ("rustix", &["host"]),
+    ("rcgen", &["proxy", "e2e"]),
+    ("rustls", &["proxy"]),
     ("schemars", &["handover"]),
     ("strsim", &["agent", "handover"]),
+    ("tokio-rustls", &["proxy"]),
     ("toml", &["handover"]),
     ("windows-sys", &["host"]),
 ];
 
 /// Tools of tests: any crate may have them as development dependencies.
-const TEST_TOOLS: [&str; 3] = ["proptest", "serde_json", "tempfile"];
+const TEST_TOOLS: [&str; 4] = ["proptest", "rcgen", "serde_json", "tempfile"];
 
 /// A crate's manifest as far as the rules look at it.
 struct Manifest {

@@ -308,7 +308,7 @@ impl Controller {
         if let Some(record) = service.resumed.remove(&id.to_string()) {
             slot.machine.remember(&convert::past(&record, now, wall));
         }
-        slot.port = endpoint.map(|endpoint| endpoint.address.port());
+        slot.port = endpoint.and_then(|endpoint| endpoint.address.port());
         if let Some(port) = slot.port {
             self.ports.adopt(port);
         }

@@ -16,8 +16,8 @@ use model::manifest::{Mode, ReadinessCheck};
 use model::time::Instant;
 use wire::manifest::millis;
 use wire::routes::{
-    Endpoint, EndpointState, Hold, ListenerSettings, ProbeSettings, ReleaseTraffic, Route, RouteTable,
-    ServiceTraffic,
+    AccessLogSettings, Endpoint, EndpointState, Hold, ListenerSettings, ProbeSettings, ReleaseTraffic, Route,
+    RouteTable, ServiceTraffic,
 };
 
 use super::services::{Service, Slot};
@@ -210,6 +210,7 @@ impl Controller {
             generation: 0,
             threads: manifest.proxy.threads,
             access_log: manifest.proxy.access_log,
+            access_log_settings: AccessLogSettings::default(),
             listeners: listeners(&self.base),
             routes: routes(&self.base),
             services: self
@@ -239,6 +240,7 @@ fn listeners(base: &Base) -> BTreeMap<String, ListenerSettings> {
         head_bytes_max: u32::try_from(listener.head_bytes_max).unwrap_or(u32::MAX),
         headers_max: u32::try_from(listener.headers_max).unwrap_or(u32::MAX),
         body_bytes_max: listener.body_bytes_max,
+        ..ListenerSettings::UNNAMED
     };
     base.manifest.listeners.iter().map(|(name, listener)| (name.to_string(), settings(listener))).collect()
 }
@@ -249,6 +251,7 @@ fn routes(base: &Base) -> Vec<Route> {
         host: route.host.clone(),
         path: route.path.clone(),
         service: route.service.clone(),
+        split: Vec::new(),
     };
     base.wire.routes.iter().map(route).collect()
 }
@@ -264,7 +267,8 @@ fn traffic(service: &Service, now: Instant) -> ServiceTraffic {
             Routing::Unready(_) | Routing::Candidate => EndpointState::Candidate,
             Routing::Draining => EndpointState::Draining,
         };
-        let endpoint = Endpoint { instance: id.to_string(), address: SocketAddr::new(LOOPBACK, port), state };
+        let address = SocketAddr::new(LOOPBACK, port).into();
+        let endpoint = Endpoint { instance: id.to_string(), address, state, weight: 1, supervised: true };
         groups.entry(&id.release).or_default().push(endpoint);
     }
     let receiver = receiver(service, &groups);
@@ -287,6 +291,7 @@ fn traffic(service: &Service, now: Instant) -> ServiceTraffic {
         response_timeout_ms: millis(settings.upstream.response_timeout),
         idle_reuse_ms: millis(settings.upstream.idle_reuse),
         hold: holds_requests(service, now).then_some(HOLD),
+        ..ServiceTraffic::default()
     }
 }
 

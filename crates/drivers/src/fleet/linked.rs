@@ -18,7 +18,7 @@ use telemetry::source::Source;
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 use wire::link::{ALIVE_INTERVAL_MS, ExitStatus, FromHolder, ToHolder};
-use wire::routes::{EndpointState, RouteTable};
+use wire::routes::{Address, EndpointState, RouteTable};
 use wire::sealed::Boot;
 use wire::vault::{ListenerUse, ProcessRole, VaultItem};
 
@@ -273,7 +273,7 @@ impl Task {
         let endpoints = inventory.table.as_ref().map(endpoints).unwrap_or_default();
         for (instance, pid) in &inventory.running {
             if let Some((address, EndpointState::Candidate)) = endpoints.get(instance.to_string().as_str()) {
-                self.starting.watch(instance.clone(), Some(address.port()));
+                self.starting.watch(instance.clone(), address.port());
                 self.starting.started(instance, *pid);
             }
         }
@@ -483,10 +483,10 @@ fn matched(waits: &mut Waits, instance: &InstanceId) -> Matched {
     })
 }
 
-fn endpoints(table: &RouteTable) -> BTreeMap<&str, (SocketAddr, EndpointState)> {
+fn endpoints(table: &RouteTable) -> BTreeMap<&str, (&Address, EndpointState)> {
     let releases = table.services.values().flat_map(|service| &service.releases);
     let endpoints = releases.flat_map(|release| &release.endpoints);
-    endpoints.map(|endpoint| (endpoint.instance.as_str(), (endpoint.address, endpoint.state))).collect()
+    endpoints.map(|endpoint| (endpoint.instance.as_str(), (&endpoint.address, endpoint.state))).collect()
 }
 
 fn read_boot(descriptor: &Descriptor) -> Option<Boot> {

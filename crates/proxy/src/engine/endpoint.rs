@@ -13,13 +13,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use model::balance::Ejection;
 use model::time::Instant;
 use tokio::net::TcpStream;
+use wire::routes::Address;
 
 use crate::engine::stats::ReleaseStats;
 
@@ -50,7 +50,7 @@ pub(crate) struct Endpoint {
     /// Instance id.
     pub(crate) instance: String,
     /// Where it listens.
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
     /// Counters of its release.
     pub(crate) stats: Rc<ReleaseStats>,
     /// Service, release and instance as the access log shows them.
@@ -64,7 +64,7 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// An endpoint that gets nothing yet.
-    pub(crate) fn new(instance: &str, address: SocketAddr, stats: Rc<ReleaseStats>) -> Self {
+    pub(crate) fn new(instance: &str, address: Address, stats: Rc<ReleaseStats>) -> Self {
         let log_fields =
             format!(r#""service":{:?},"release":{:?},"instance":{instance:?}"#, stats.service, stats.release);
         Self {
@@ -226,21 +226,21 @@ mod tests {
     async fn endpoint() -> (Endpoint, tokio::net::TcpListener) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stats = Rc::new(ReleaseStats::new("web", "1"));
-        let endpoint = Endpoint::new("web@1/0", listener.local_addr().unwrap(), stats);
+        let endpoint = Endpoint::new("web@1/0", listener.local_addr().unwrap().into(), stats);
         endpoint.set_serving(true);
         (endpoint, listener)
     }
 
-    async fn connect(endpoint: &Endpoint, listener: &tokio::net::TcpListener) -> (TcpStream, TcpStream) {
-        let stream = TcpStream::connect(endpoint.address).await.unwrap();
+    async fn connect(listener: &tokio::net::TcpListener) -> (TcpStream, TcpStream) {
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         (stream, listener.accept().await.unwrap().0)
     }
 
     #[tokio::test]
     async fn the_youngest_connection_is_reused_while_it_is_young_enough() {
         let (endpoint, listener) = endpoint().await;
-        let (older, _a) = connect(&endpoint, &listener).await;
-        let (younger, _b) = connect(&endpoint, &listener).await;
+        let (older, _a) = connect(&listener).await;
+        let (younger, _b) = connect(&listener).await;
         let address = younger.local_addr().unwrap();
         endpoint.pool(older, at(0), REUSE);
         endpoint.pool(younger, at(500), REUSE);
@@ -251,15 +251,15 @@ mod tests {
     #[tokio::test]
     async fn a_connection_with_data_or_end_pending_is_not_reused_and_a_close_shortens_the_next() {
         let (endpoint, listener) = endpoint().await;
-        let (stream, other) = connect(&endpoint, &listener).await;
+        let (stream, other) = connect(&listener).await;
         drop(other);
         stream.readable().await.unwrap();
         endpoint.pool(stream, at(0), REUSE);
         assert!(endpoint.take_pooled(at(1_000), REUSE).is_none());
-        let (stream, _other) = connect(&endpoint, &listener).await;
+        let (stream, _other) = connect(&listener).await;
         endpoint.pool(stream, at(1_000), REUSE);
         assert!(endpoint.take_pooled(at(1_500), REUSE).is_none(), "half of the observed second is over");
-        let (stream, _other) = connect(&endpoint, &listener).await;
+        let (stream, _other) = connect(&listener).await;
         endpoint.pool(stream, at(90_000), REUSE);
         assert!(endpoint.take_pooled(at(90_900), REUSE).is_some(), "an old observation counts less");
     }
@@ -267,11 +267,11 @@ mod tests {
     #[tokio::test]
     async fn leaving_closes_the_pool_and_keeps_it_closed() {
         let (endpoint, listener) = endpoint().await;
-        let (stream, mut other) = connect(&endpoint, &listener).await;
+        let (stream, mut other) = connect(&listener).await;
         endpoint.pool(stream, at(0), REUSE);
         endpoint.set_serving(false);
         assert_eq!(tokio::io::AsyncReadExt::read(&mut other, &mut [0; 1]).await.unwrap(), 0);
-        let (stream, _other) = connect(&endpoint, &listener).await;
+        let (stream, _other) = connect(&listener).await;
         endpoint.pool(stream, at(0), REUSE);
         assert!(endpoint.take_pooled(at(0), REUSE).is_none());
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use model::time::Instant;
 use tokio::net::TcpStream;
+use wire::routes::Address;
 
 use crate::buffer::Buffer;
 use crate::engine::accept::Listener;
@@ -303,11 +304,19 @@ fn judge(
 
 const LOST: Answer = Answer::new(502, "the instance closed the connection before it answered");
 
+/// A connection to that address.
+pub(crate) async fn open(address: &Address) -> io::Result<TcpStream> {
+    match address {
+        Address::Tcp(address) => TcpStream::connect(address).await,
+        Address::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
 /// A fresh connection to the endpoint.
 async fn connect(client: &Client<'_>, request: &Request, endpoint: &Endpoint) -> Result<TcpStream, Failure> {
     let worker = client.worker;
     client.slot.arm(worker.clock.now() + request.service.connect_timeout);
-    let mut connecting = pin!(TcpStream::connect(endpoint.address));
+    let mut connecting = pin!(open(&endpoint.address));
     let result = poll_fn(|cx| {
         if client.slot.has_fired(cx) || worker.is_cut() {
             return Poll::Ready(Err(io::Error::from(io::ErrorKind::TimedOut)));

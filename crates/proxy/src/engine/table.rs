@@ -4,28 +4,18 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use model::balance::WeightedTurns;
 use model::routing::{Router, host_pattern};
-use wire::routes::{EndpointState, ListenerSettings, RouteTable, ServiceTraffic};
+use wire::routes::{Address, EndpointState, ListenerSettings, RouteTable, ServiceTraffic};
 
 use crate::engine::endpoint::Endpoint;
 use crate::engine::hold::{HeldCounts, HoldTerms};
 use crate::engine::stats::ReleaseStats;
 use crate::h1::request::RequestLimits;
 
-/// Settings of a listener that the table does not name.
-const UNNAMED: ListenerSettings = ListenerSettings {
-    header_timeout_ms: 10_000,
-    idle_timeout_ms: 60_000,
-    body_timeout_ms: 30_000,
-    head_bytes_max: 16 << 10,
-    headers_max: 100,
-    body_bytes_max: u64::MAX,
-};
 /// A client that reuses its connection just within the idle timeout must find it open: it is closed a tenth
 /// later, and at least this much.
 const IDLE_MARGIN_MIN: Duration = Duration::from_secs(2);
@@ -113,7 +103,7 @@ impl Table {
             idle_reuse: Vec::new(),
             services: BTreeMap::new(),
             listeners: BTreeMap::new(),
-            unnamed: Rc::new(Rules::new(&UNNAMED, Router::default())),
+            unnamed: Rc::new(Rules::new(&ListenerSettings::UNNAMED, Router::default())),
         }
     }
 
@@ -130,10 +120,10 @@ impl Table {
         let mut idle_reuse = Vec::new();
         let mut services = BTreeMap::new();
         for (name, service) in &table.services {
-            let mut known = |instance: &str, address: SocketAddr, release: &str| {
-                let same = |one: &&Rc<Endpoint>| one.instance == instance && one.address == address;
+            let mut known = |instance: &str, address: &Address, release: &str| {
+                let same = |one: &&Rc<Endpoint>| one.instance == instance && one.address == *address;
                 let endpoint = before.iter().find(same).cloned().unwrap_or_else(|| {
-                    Rc::new(Endpoint::new(instance, address, stats.stats_of(name, release)))
+                    Rc::new(Endpoint::new(instance, address.clone(), stats.stats_of(name, release)))
                 });
                 endpoints.push(endpoint.clone());
                 endpoint
@@ -162,7 +152,7 @@ impl Table {
             idle_reuse,
             services,
             listeners,
-            unnamed: Rc::new(Rules::new(&UNNAMED, Router::default())),
+            unnamed: Rc::new(Rules::new(&ListenerSettings::UNNAMED, Router::default())),
         }
     }
 
@@ -187,14 +177,14 @@ impl Table {
 /// The releases of a service that get requests, after every endpoint was told its state.
 fn releases(
     service: &ServiceTraffic,
-    known: &mut impl FnMut(&str, SocketAddr, &str) -> Rc<Endpoint>,
+    known: &mut impl FnMut(&str, &Address, &str) -> Rc<Endpoint>,
     draining: &mut Vec<String>,
 ) -> Vec<Release> {
     let mut releases = Vec::new();
     for release in &service.releases {
         let mut serving = Vec::new();
         for listed in &release.endpoints {
-            let endpoint = known(&listed.instance, listed.address, &release.release);
+            let endpoint = known(&listed.instance, &listed.address, &release.release);
             endpoint.set_serving(listed.state == EndpointState::Serving);
             match listed.state {
                 EndpointState::Serving => serving.push(endpoint),

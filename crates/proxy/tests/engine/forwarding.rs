@@ -231,6 +231,7 @@ fn routes_go_by_host_and_path_and_what_has_none_is_404() {
         host: Some("*.example.com".into()),
         path: "/".into(),
         service: "other".into(),
+        split: vec![],
     });
     let rig = Rig::with(table, None);
     let mut client = rig.client();

@@ -273,8 +273,10 @@ pub(crate) type Endpoints<'a> = &'a [(&'a str, SocketAddr, EndpointState)];
 pub(crate) fn release(name: &str, weight: u16, endpoints: Endpoints<'_>) -> ReleaseTraffic {
     let endpoints = endpoints.iter().map(|(instance, address, state)| Endpoint {
         instance: (*instance).to_owned(),
-        address: *address,
+        address: (*address).into(),
         state: *state,
+        weight: 1,
+        supervised: true,
     });
     ReleaseTraffic { release: name.to_owned(), weight, endpoints: endpoints.collect() }
 }
@@ -293,6 +295,7 @@ pub(crate) fn table(addresses: &[SocketAddr]) -> RouteTable {
         connect_timeout_ms: 1_000,
         response_timeout_ms: 5_000,
         idle_reuse_ms: 2_000,
+        ..ServiceTraffic::default()
     };
     let settings = ListenerSettings {
         header_timeout_ms: 5_000,
@@ -301,15 +304,23 @@ pub(crate) fn table(addresses: &[SocketAddr]) -> RouteTable {
         head_bytes_max: 8_192,
         headers_max: 50,
         body_bytes_max: 4 << 20,
+        ..ListenerSettings::UNNAMED
     };
     RouteTable {
         generation: 1,
         threads: 2,
         access_log: true,
         listeners: [("main".to_owned(), settings)].into(),
-        routes: vec![Route { listener: "main".into(), host: None, path: "/".into(), service: "web".into() }],
+        routes: vec![Route {
+            listener: "main".into(),
+            host: None,
+            path: "/".into(),
+            service: "web".into(),
+            split: vec![],
+        }],
         services: [("web".to_owned(), service)].into(),
         refused: vec![],
+        ..RouteTable::default()
     }
 }
 

@@ -25,7 +25,13 @@ fn route(rig: &mut Rig, name: &str) {
     rig.swap(|table| {
         let settings = table.listeners["main"].clone();
         table.listeners.insert(name.to_owned(), settings);
-        let route = Route { listener: name.into(), host: None, path: "/".into(), service: "web".into() };
+        let route = Route {
+            listener: name.into(),
+            host: None,
+            path: "/".into(),
+            service: "web".into(),
+            split: vec![],
+        };
         table.routes.push(route);
     });
 }

@@ -168,7 +168,7 @@ impl World {
         let applied = table.generation;
         let listed = |key: &(String, u16)| {
             let endpoints = table.services.values().flat_map(|s| &s.releases).flat_map(|r| &r.endpoints);
-            endpoints.into_iter().any(|e| e.instance == key.0 && e.address.port() == key.1)
+            endpoints.into_iter().any(|e| e.instance == key.0 && e.address.port() == Some(key.1))
         };
         proxy.probed.retain(|key, _| listed(key));
         proxy.quiet.clear();
@@ -254,7 +254,8 @@ impl World {
                 if endpoint.state == EndpointState::Draining {
                     continue;
                 }
-                let key = (endpoint.instance.clone(), endpoint.address.port());
+                let Some(port) = endpoint.address.port() else { continue };
+                let key = (endpoint.instance.clone(), port);
                 let fresh = Probed {
                     since: now,
                     next: now,
@@ -271,7 +272,7 @@ impl World {
                     endpoint.state == EndpointState::Candidate && now.since(probed.since) < PROBED_FAST;
                 probed.next =
                     now + if fast { PROBE_TICK } else { Duration::from_millis(settings.interval_ms) };
-                let process = self.holder.on_port(endpoint.address.port());
+                let process = self.holder.on_port(port);
                 let ok = process.is_some_and(|process| process.answers(now));
                 probed.in_a_row = if ok == probed.last { probed.in_a_row + 1 } else { 1 };
                 probed.last = ok;
@@ -371,7 +372,7 @@ impl World {
             let serving =
                 release.endpoints.iter().filter(|endpoint| endpoint.state == EndpointState::Serving);
             let mut serving: Vec<(&str, u16)> =
-                serving.map(|endpoint| (endpoint.instance.as_str(), endpoint.address.port())).collect();
+                serving.filter_map(|e| Some((e.instance.as_str(), e.address.port()?))).collect();
             if serving.len() > 1 {
                 let turn = self.choices.below(serving.len());
                 serving.rotate_left(turn);
