@@ -12,6 +12,7 @@
 
 pub mod balance;
 pub mod chunked;
+pub mod endpoint_groups;
 pub mod gathering;
 pub mod holder_stop;
 pub mod id;
@@ -26,6 +27,8 @@ pub mod role_environment;
 pub mod role_restart;
 pub mod rollout;
 pub mod routing;
+pub mod series;
 pub mod silence;
+pub mod sketch;
 pub mod streak;
 pub mod time;
