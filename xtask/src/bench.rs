@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: sizes, memory, threads and CPU per request, as Markdown for `docs/benchmarks.md`.
+//! `cargo xtask bench`: sizes, memory, threads and the cost of the data plane, as Markdown for `docs/benchmarks.md`.
 
 use std::process::Command;
 use std::time::Instant;
@@ -11,7 +11,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     system::ensure_packages()?;
     if from_clean {
         clean_build()?;
-    } else {
+    } else if !arguments.iter().any(|argument| argument == "--handover") {
         shell::run(&mut shell::cargo(&["build", "--release", "--package", "handover"]))?;
     }
     shell::run(&mut shell::cargo(&["build", "--profile", "ci", "--package", "e2e", "--bins"]))?;

@@ -20,7 +20,7 @@ usage: cargo xtask CHORE
   test [STAGE…]     everything that must hold before a change is taken; without stages all of them, in order
   tidy              the rules no compiler checks: imports, sizes, comments, words
   torture [ARGS…]   clients that never retry, during deploys, rollbacks and crashes (--small, --peers, --json)
-  bench [ARGS…]     sizes, memory, threads and CPU per request beside nginx and HAProxy (--build)
+  bench [ARGS…]     sizes, memory, threads (--build); `bench proxy`: the data plane beside nginx and HAProxy
   sim [--seeds N]   the simulated world over N seeds; `--first S --seeds 1 --all` shows one of them";
 
 fn main() -> ExitCode {

@@ -1,10 +1,12 @@
 //! The manifest that tests write: one listener, one service called `shop`, and what a test wants otherwise.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What differs from test to test. Every text is lines of TOML for its table.
 #[derive(Debug, Clone)]
 pub struct Setup {
+    /// Another binary than the one under test.
+    pub binary: Option<PathBuf>,
     /// Arguments for the victim in every release.
     pub flags: Vec<String>,
     /// The command; `./victim` is in every release.
@@ -36,6 +38,7 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
+            binary: None,
             flags: Vec::new(),
             command: vec!["./victim".to_owned()],
             instances: 1,

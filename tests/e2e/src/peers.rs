@@ -28,18 +28,13 @@ struct Owned(Child);
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        for child in children_of(self.0.id()) {
+        for child in system::children_of(self.0.id()) {
             system::send(child, Signal::Kill);
         }
         // Both fail only if it has ended already.
         let _gone = self.0.kill();
         let _gone = self.0.wait();
     }
-}
-
-fn children_of(pid: u32) -> Vec<u32> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
 /// What both recipes share.

@@ -156,7 +156,8 @@ impl Sandbox {
 
     /// A command of the binary under test, with the sandbox's environment and nothing else of ours.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = system::plain_command(&handover());
+        let binary = self.setup.binary.clone().unwrap_or_else(handover);
+        let mut command = system::plain_command(&binary);
         command.args(arguments).current_dir(self.folder()).env("XDG_RUNTIME_DIR", self.runtime_dir());
         command.env("XDG_STATE_HOME", self.folder().join("xdg-state"));
         command

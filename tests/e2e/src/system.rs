@@ -98,6 +98,38 @@ mod signals {
 
 pub use signals::{block_every_signal, block_signals, send, wait_for_signal};
 
+/// Raises the limit of open descriptors to the most that is granted; that many.
+#[cfg(unix)]
+pub fn raise_descriptors() -> u64 {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("limits can be read");
+    // What is refused stays as it was.
+    if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft }
+}
+
+/// CPU time of all children that have ended and were waited for.
+#[cfg(unix)]
+pub fn cpu_of_children() -> std::time::Duration {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("usage can be read");
+    let micros = |time: nix::sys::time::TimeVal| {
+        u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap_or(0)
+    };
+    std::time::Duration::from_micros(micros(usage.user_time()) + micros(usage.system_time()))
+}
+
+/// Unknown on this system.
+#[cfg(not(unix))]
+pub fn raise_descriptors() -> u64 {
+    0
+}
+
+/// Unknown on this system.
+#[cfg(not(unix))]
+pub fn cpu_of_children() -> std::time::Duration {
+    std::time::Duration::ZERO
+}
+
 /// A copy of the listener as a child's standard input: a child that keeps a port.
 #[cfg(unix)]
 pub fn as_stdin(listener: &std::net::TcpListener) -> Stdio {
@@ -161,13 +193,6 @@ pub fn is_alive(pid: u32) -> bool {
     stat(pid).and_then(|fields| fields.first().cloned()).is_some_and(|state| state != "Z" && state != "X")
 }
 
-/// CPU time it has used, in clock ticks (10 ms).
-pub fn cpu_ticks(pid: u32) -> u64 {
-    let Some(fields) = stat(pid) else { return 0 };
-    let number = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-    number(11) + number(12)
-}
-
 /// CPU time it has used, to the nanosecond, as the scheduler counts it.
 pub fn cpu_nanos(pid: u32) -> u64 {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
@@ -176,6 +201,12 @@ pub fn cpu_nanos(pid: u32) -> u64 {
         text.split_whitespace().next()?.parse().ok()
     };
     tasks.filter_map(|task| of_task(task.path())).sum()
+}
+
+/// Its children now.
+pub fn children_of(pid: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
 /// How many threads it has.

@@ -1,0 +1,143 @@
+//! CPU time per request: the cells that hold whatever else the machine does.
+
+use std::time::Duration;
+
+use super::load::{self, Load};
+use super::origin::{LARGE, MEDIUM, SMALL};
+use super::stage::Stage;
+use super::subject::Subject;
+use super::table::{Row, Section, Unit};
+use super::{Cell, Options};
+
+/// Connections at a time.
+const CONNECTIONS: [u32; 3] = [32, 128, 512];
+/// The same over TLS.
+const TLS_CONNECTIONS: [u32; 2] = [32, 128];
+/// How often the larger bodies are asked for, beside a small one.
+const MEDIUM_PART: u64 = 4;
+const LARGE_PART: u64 = 250;
+/// Of the requests of a run, those that go before it unmeasured: pools fill, pages are touched.
+const WARM_PART: u64 = 10;
+
+/// Small answers over connections that stay.
+pub(super) fn keepalive(stage: &Stage, options: &Options) -> Result<Section, String> {
+    let before: Vec<Vec<Duration>> = stage.subjects.iter().map(Subject::cpu_by_process).collect();
+    let mut rows = Vec::new();
+    for connections in CONNECTIONS {
+        let load = Load { path: SMALL, connections, requests: options.requests };
+        rows.push(row(stage, options, load, false, format!("{connections} connections"), "/ nginx ≤ 0.90")?);
+    }
+    Ok(Section {
+        cell: Cell::Keepalive.name(),
+        title: "CPU per request, keep-alive, small answers".to_owned(),
+        columns: stage.names(),
+        rows,
+        mean_goal: Some("/ nginx ≤ 0.80, / HAProxy ≤ 0.75".to_owned()),
+        notes: vec![shares(&stage.subjects[0], &before[0])],
+    })
+}
+
+/// How the time of ours falls to its processes.
+fn shares(subject: &Subject, before: &[Duration]) -> String {
+    let after = subject.cpu_by_process();
+    let spent: Vec<f64> =
+        after.iter().zip(before).map(|(after, before)| after.saturating_sub(*before).as_secs_f64()).collect();
+    let all: f64 = spent.iter().sum();
+    let each = subject.processes.iter().zip(&spent);
+    let each: Vec<String> =
+        each.map(|((role, _), spent)| format!("{role} {:.1} %", spent / all * 100.0)).collect();
+    format!("Of {}'s time: {}.", subject.name, each.join(", "))
+}
+
+/// Answers of 64 KiB and 10 MiB.
+pub(super) fn bodies(stage: &Stage, options: &Options) -> Result<Section, String> {
+    let medium = Load { path: MEDIUM.0, connections: 32, requests: (options.requests / MEDIUM_PART).max(32) };
+    let large = Load { path: LARGE.0, connections: 8, requests: (options.requests / LARGE_PART).max(8) };
+    let goal = "/ nginx ≤ 1.0";
+    let rows = vec![
+        row(stage, options, medium, false, "64 KiB, 32 connections".to_owned(), goal)?,
+        row(stage, options, large, false, "10 MiB, 8 connections".to_owned(), goal)?,
+    ];
+    Ok(Section {
+        cell: Cell::Bodies.name(),
+        title: "CPU per request, keep-alive, larger answers".to_owned(),
+        columns: stage.names(),
+        rows,
+        mean_goal: None,
+        notes: Vec::new(),
+    })
+}
+
+/// Small answers over TLS connections that stay.
+pub(super) fn tls(stage: &Stage, options: &Options) -> Result<Section, String> {
+    let mut notes = Vec::new();
+    for subject in &stage.subjects {
+        let spoken = match subject.tls {
+            Some(address) => {
+                let load = Load { path: SMALL, connections: 1, requests: 1 };
+                load::h2load(load, address, true)?.tls.unwrap_or_else(|| "nothing known".to_owned())
+            }
+            None => "this binary has no TLS on listeners".to_owned(),
+        };
+        notes.push(format!("- {}: {spoken}", subject.name));
+    }
+    let mut rows = Vec::new();
+    for connections in TLS_CONNECTIONS {
+        let load = Load { path: SMALL, connections, requests: options.requests };
+        rows.push(row(stage, options, load, true, format!("{connections} connections"), "/ nginx ≤ 1.0")?);
+    }
+    Ok(Section {
+        cell: Cell::Tls.name(),
+        title: "CPU per request, keep-alive, small answers over TLS (handshakes included)".to_owned(),
+        columns: stage.names(),
+        rows,
+        mean_goal: None,
+        notes: vec![notes.join("\n")],
+    })
+}
+
+/// One row: all subjects in turns, the first one of each round another.
+fn row(
+    stage: &Stage,
+    options: &Options,
+    load: Load,
+    over_tls: bool,
+    what: String,
+    goal: &str,
+) -> Result<Row, String> {
+    let warm = Load { requests: (load.requests / WARM_PART).max(u64::from(load.connections)), ..load };
+    for subject in &stage.subjects {
+        micros_per_request(subject, warm, over_tls)?;
+    }
+    let rounds = in_turns(stage.subjects.len(), options.rounds, |at| {
+        micros_per_request(&stage.subjects[at], load, over_tls)
+    })?;
+    Ok(Row { what, unit: Unit::Micros, rounds, goal: goal.to_owned() })
+}
+
+/// A figure for each subject and round; the order rotates from round to round.
+pub(super) fn in_turns(
+    subjects: usize,
+    rounds: usize,
+    mut measure: impl FnMut(usize) -> Result<f64, String>,
+) -> Result<Vec<Vec<f64>>, String> {
+    let mut figures = vec![vec![f64::NAN; subjects]; rounds];
+    for (round, figures) in figures.iter_mut().enumerate() {
+        for turn in 0..subjects {
+            let at = (round + turn) % subjects;
+            figures[at] = measure(at)?;
+        }
+    }
+    Ok(figures)
+}
+
+/// NaN where the subject has no such listener.
+fn micros_per_request(subject: &Subject, load: Load, over_tls: bool) -> Result<f64, String> {
+    let address = if over_tls { subject.tls } else { Some(subject.plain) };
+    let Some(address) = address else { return Ok(f64::NAN) };
+    let before = subject.cpu();
+    load::h2load(load, address, over_tls).map_err(|why| format!("{}: {why}", subject.name))?;
+    let spent = subject.cpu().saturating_sub(before);
+    #[expect(clippy::cast_precision_loss, reason = "far fewer requests than that")]
+    Ok(spent.as_secs_f64() * 1e6 / load.requests as f64)
+}
