@@ -12,6 +12,7 @@
 pub(crate) mod accept;
 pub(crate) mod access_log;
 pub(crate) mod claim;
+pub(crate) mod client_stream;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod endpoint;

@@ -200,8 +200,12 @@ async fn probe(address: &Address, http_path: Option<&str>) -> Result<String, Str
     let connected = crate::engine::forward::open(address).await;
     let mut stream = connected.map_err(|error| format!("no connection to {address}: {error}"))?;
     let Some(path) = http_path else { return Ok(format!("{address} accepts connections")) };
+    let host = match address {
+        Address::Tcp(address) => address.to_string(),
+        Address::Unix(_) => "localhost".to_owned(),
+    };
     let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: Handover-Probe\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: Handover-Probe\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     );
     let broken = |error: std::io::Error| format!("GET {path} on {address} failed: {error}");
     stream.write_all(request.as_bytes()).await.map_err(broken)?;

@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+use crate::engine::client_stream::ClientStream;
 use crate::engine::connection;
 use crate::engine::stats::count;
 use crate::engine::table::Rules;
@@ -179,6 +180,7 @@ pub(crate) fn adopt(worker: &Rc<Worker>, accepted: Accepted) {
 fn start(worker: &Rc<Worker>, listener: &Rc<Listener>, stream: TcpStream, peer: SocketAddr) {
     // The slot first: a connection counts from here on, not from when its task is first run.
     let slot = worker.add_slot();
+    let stream = ClientStream::Plain(stream);
     let connection = connection::serve(worker.clone(), listener.clone(), slot, stream, peer);
     tokio::task::spawn_local(connection);
 }

@@ -19,11 +19,11 @@ use std::time::Duration;
 
 use model::time::Instant;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 use crate::buffer::Buffer;
 use crate::engine::accept::Listener;
 use crate::engine::access_log::Line;
+use crate::engine::client_stream::ClientStream;
 use crate::engine::exchange::{Outgoing, Terms};
 use crate::engine::forward::{Client, Forwarded, Request, Verdict, forward};
 use crate::engine::slots::SlotGuard;
@@ -46,7 +46,7 @@ pub(crate) async fn serve(
     worker: Rc<Worker>,
     listener: Rc<Listener>,
     slot: SlotGuard,
-    stream: TcpStream,
+    stream: ClientStream,
     peer: SocketAddr,
 ) {
     let client = peer.ip().to_canonical().to_string();
@@ -89,7 +89,7 @@ struct Connection {
     worker: Rc<Worker>,
     listener: Rc<Listener>,
     slot: SlotGuard,
-    stream: TcpStream,
+    stream: ClientStream,
     client: String,
     via: Via,
     input: Buffer,

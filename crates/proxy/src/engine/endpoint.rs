@@ -16,9 +16,9 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use host::upstream::Stream;
 use model::balance::Ejection;
 use model::time::Instant;
-use tokio::net::TcpStream;
 use wire::routes::Address;
 
 use crate::engine::stats::ReleaseStats;
@@ -32,7 +32,7 @@ const RUDE_CLOSE: Duration = Duration::from_millis(150);
 
 #[derive(Debug)]
 struct Idle {
-    stream: TcpStream,
+    stream: Stream,
     since: Instant,
     reuse_for: Duration,
 }
@@ -142,7 +142,7 @@ impl Endpoint {
     }
 
     /// The youngest pooled connection that can be used again.
-    pub(crate) fn take_pooled(&self, now: Instant, idle_reuse: Duration) -> Option<TcpStream> {
+    pub(crate) fn take_pooled(&self, now: Instant, idle_reuse: Duration) -> Option<Stream> {
         let mut pool = self.pool.borrow_mut();
         while let Some(idle) = pool.pop_back() {
             let idled = now.since(idle.since);
@@ -162,7 +162,7 @@ impl Endpoint {
     }
 
     /// Keeps a connection whose last answer was read to its end.
-    pub(crate) fn pool(&self, stream: TcpStream, now: Instant, reuse_for: Duration) {
+    pub(crate) fn pool(&self, stream: Stream, now: Instant, reuse_for: Duration) {
         if !self.serving.get() || reuse_for.is_zero() {
             return;
         }
@@ -231,8 +231,8 @@ mod tests {
         (endpoint, listener)
     }
 
-    async fn connect(listener: &tokio::net::TcpListener) -> (TcpStream, TcpStream) {
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    async fn connect(listener: &tokio::net::TcpListener) -> (Stream, tokio::net::TcpStream) {
+        let stream = Stream::connect(listener.local_addr().unwrap()).await.unwrap();
         (stream, listener.accept().await.unwrap().0)
     }
 
@@ -240,11 +240,12 @@ mod tests {
     async fn the_youngest_connection_is_reused_while_it_is_young_enough() {
         let (endpoint, listener) = endpoint().await;
         let (older, _a) = connect(&listener).await;
-        let (younger, _b) = connect(&listener).await;
-        let address = younger.local_addr().unwrap();
+        let (younger, mut b) = connect(&listener).await;
         endpoint.pool(older, at(0), REUSE);
         endpoint.pool(younger, at(500), REUSE);
-        assert_eq!(endpoint.take_pooled(at(1_000), REUSE).unwrap().local_addr().unwrap(), address);
+        let mut taken = endpoint.take_pooled(at(1_000), REUSE).unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut taken, b"y").await.unwrap();
+        assert_eq!(tokio::io::AsyncReadExt::read_u8(&mut b).await.unwrap(), b'y');
         assert!(endpoint.take_pooled(at(2_000), REUSE).is_none());
     }
 
@@ -253,7 +254,7 @@ mod tests {
         let (endpoint, listener) = endpoint().await;
         let (stream, other) = connect(&listener).await;
         drop(other);
-        stream.readable().await.unwrap();
+        std::future::poll_fn(|cx| stream.poll_read_ready(cx)).await.unwrap();
         endpoint.pool(stream, at(0), REUSE);
         assert!(endpoint.take_pooled(at(1_000), REUSE).is_none());
         let (stream, _other) = connect(&listener).await;

@@ -14,11 +14,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use host::upstream::Stream;
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 use crate::buffer::{Buffer, SMALL_BYTES};
 use crate::engine::accept::Listener;
+use crate::engine::client_stream::ClientStream;
 use crate::engine::slots::Slot;
 use crate::engine::upload::Upload;
 use crate::engine::watch::{ENDED_CLIENT_TIMEOUT, Seen, watch};
@@ -92,7 +93,7 @@ impl Outgoing {
     /// Writes what it can of itself and `direct`; `Ok` when itself is written, with how much of `direct` was.
     pub(crate) fn poll_write(
         &mut self,
-        client: &mut TcpStream,
+        client: &mut ClientStream,
         direct: &[u8],
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
@@ -152,11 +153,11 @@ pub(crate) struct Exchange<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) slot: &'a Slot,
     pub(crate) listener: &'a Listener,
-    pub(crate) client: &'a mut TcpStream,
+    pub(crate) client: &'a mut ClientStream,
     pub(crate) input: &'a mut Buffer,
     pub(crate) answer: &'a mut Outgoing,
     pub(crate) upload: &'a mut Upload,
-    pub(crate) instance: &'a mut TcpStream,
+    pub(crate) instance: &'a mut Stream,
     pub(crate) terms: Terms,
     /// What was read from the instance.
     pub(crate) download: Buffer,
@@ -190,11 +191,11 @@ pub(crate) struct Ends<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) slot: &'a Slot,
     pub(crate) listener: &'a Listener,
-    pub(crate) client: &'a mut TcpStream,
+    pub(crate) client: &'a mut ClientStream,
     pub(crate) input: &'a mut Buffer,
     pub(crate) answer: &'a mut Outgoing,
     pub(crate) upload: &'a mut Upload,
-    pub(crate) instance: &'a mut TcpStream,
+    pub(crate) instance: &'a mut Stream,
 }
 
 impl<'a> Exchange<'a> {

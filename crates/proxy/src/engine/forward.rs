@@ -7,18 +7,20 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use host::upstream::{Stream, is_shortage};
 use model::time::Instant;
-use tokio::net::TcpStream;
 use wire::routes::Address;
 
 use crate::buffer::Buffer;
 use crate::engine::accept::Listener;
 use crate::engine::claim::{Claim, Tried, claim};
+use crate::engine::client_stream::ClientStream;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::exchange::{Ended, Ends, Exchange, Outgoing, Terms};
 use crate::engine::hold::{self, Held, Waited};
@@ -37,7 +39,7 @@ pub(crate) struct Client<'a> {
     pub(crate) worker: &'a Rc<Worker>,
     pub(crate) slot: &'a Slot,
     pub(crate) listener: &'a Listener,
-    pub(crate) stream: &'a mut TcpStream,
+    pub(crate) stream: &'a mut ClientStream,
     pub(crate) input: &'a mut Buffer,
     pub(crate) answer: &'a mut Outgoing,
 }
@@ -305,15 +307,15 @@ fn judge(
 const LOST: Answer = Answer::new(502, "the instance closed the connection before it answered");
 
 /// A connection to that address.
-pub(crate) async fn open(address: &Address) -> io::Result<TcpStream> {
+pub(crate) async fn open(address: &Address) -> io::Result<Stream> {
     match address {
-        Address::Tcp(address) => TcpStream::connect(address).await,
-        Address::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        Address::Tcp(address) => Stream::connect(*address).await,
+        Address::Unix(path) => Stream::connect_local(Path::new(path)).await,
     }
 }
 
 /// A fresh connection to the endpoint.
-async fn connect(client: &Client<'_>, request: &Request, endpoint: &Endpoint) -> Result<TcpStream, Failure> {
+async fn connect(client: &Client<'_>, request: &Request, endpoint: &Endpoint) -> Result<Stream, Failure> {
     let worker = client.worker;
     client.slot.arm(worker.clock.now() + request.service.connect_timeout);
     let mut connecting = pin!(open(&endpoint.address));
@@ -325,12 +327,12 @@ async fn connect(client: &Client<'_>, request: &Request, endpoint: &Endpoint) ->
     });
     let result = result.await;
     let now = worker.clock.refresh();
-    match result.and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
+    match result {
         Ok(stream) => {
             endpoint.handle_connected();
             Ok(stream)
         }
-        Err(error) if is_our_shortage(&error) => {
+        Err(error) if is_shortage(&error) => {
             worker.shed();
             tracing::warn!(instance = endpoint.instance, %error, "no connection could be opened");
             let answer = Answer::new(503, "too many connections");
@@ -346,20 +348,4 @@ async fn connect(client: &Client<'_>, request: &Request, endpoint: &Endpoint) ->
             Err(Failure { answer, may_retry: true, leaves_endpoint: true })
         }
     }
-}
-
-/// Whether it is us who lack something, rather than the instance that refused.
-fn is_our_shortage(error: &io::Error) -> bool {
-    !matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::NetworkDown
-            | io::ErrorKind::TimedOut
-            | io::ErrorKind::NotConnected
-            | io::ErrorKind::InvalidInput
-    )
 }

@@ -7,9 +7,8 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
 use crate::buffer::{Buffer, Buffers};
+use crate::engine::client_stream::ClientStream;
 
 /// How long an instance may think for a client whose side has ended. Most of these have left; who closed one
 /// direction only still gets a quick answer.
@@ -28,7 +27,7 @@ pub(crate) enum Seen {
 
 /// Looks at the client.
 pub(crate) fn watch(
-    client: &mut TcpStream,
+    client: &mut ClientStream,
     input: &mut Buffer,
     buffers: &Buffers,
     cx: &mut Context<'_>,
