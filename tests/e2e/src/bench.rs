@@ -8,20 +8,30 @@
 use std::path::PathBuf;
 
 mod certificate;
+mod client;
 mod handover;
 mod haproxy;
+mod idle;
 mod load;
 mod nginx;
+mod onecore;
 mod origin;
+mod pins;
 mod running;
 mod speed;
 mod stage;
+mod streams;
 mod subject;
 mod table;
+mod threads;
+mod transfer;
+mod tunnels;
+mod wrk;
 
 pub use table::{Section, json};
 
-use stage::Stage;
+use stage::{Behind, Stage};
+pub use streams::{WORD as STREAMS, serve as serve_streams};
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -47,11 +57,33 @@ pub enum Cell {
     Bodies,
     /// CPU per small request over TLS.
     Tls,
+    /// Rate and latency on one core.
+    Onecore,
+    /// New connections on one core.
+    Fresh,
+    /// Two worker threads beside one.
+    Threads,
+    /// Memory of idle connections.
+    Idle,
+    /// Memory of tunnels.
+    Tunnels,
+    /// Memory while bodies of 1 GiB pass.
+    Transfer,
 }
 
 impl Cell {
     /// All, in the order of the report.
-    pub const ALL: [Self; 3] = [Self::Keepalive, Self::Bodies, Self::Tls];
+    pub const ALL: [Self; 9] = [
+        Self::Keepalive,
+        Self::Bodies,
+        Self::Tls,
+        Self::Onecore,
+        Self::Fresh,
+        Self::Threads,
+        Self::Idle,
+        Self::Tunnels,
+        Self::Transfer,
+    ];
 
     /// For `--only`.
     pub fn name(self) -> &'static str {
@@ -59,6 +91,12 @@ impl Cell {
             Self::Keepalive => "keepalive",
             Self::Bodies => "bodies",
             Self::Tls => "tls",
+            Self::Onecore => "onecore",
+            Self::Fresh => "fresh",
+            Self::Threads => "threads",
+            Self::Idle => "idle",
+            Self::Tunnels => "tunnels",
+            Self::Transfer => "transfer",
         }
     }
 
@@ -77,14 +115,34 @@ pub fn run(
     on_begin: &mut dyn FnMut(&str),
     on_section: &mut dyn FnMut(Section),
 ) -> Result<(), String> {
-    let stage = Stage::build(options)?;
+    // Shared by the cells of speed. Memory is measured on subjects that have done nothing yet.
+    let mut speed = None;
     for cell in &options.cells {
         on_begin(cell.name());
         on_section(match cell {
-            Cell::Keepalive => speed::keepalive(&stage, options)?,
-            Cell::Bodies => speed::bodies(&stage, options)?,
-            Cell::Tls => speed::tls(&stage, options)?,
+            Cell::Idle => idle::connections(&Stage::build(options, Behind::Requests)?)?,
+            Cell::Tunnels => tunnels::tunnels(&Stage::build(options, Behind::Streams)?)?,
+            Cell::Transfer => transfer::transfers(&Stage::build(options, Behind::Streams)?)?,
+            of_speed => {
+                let stage = match &mut speed {
+                    Some(stage) => stage,
+                    none => none.insert(Stage::build(options, Behind::Requests)?),
+                };
+                measure_speed(*of_speed, stage, options)?
+            }
         });
     }
     Ok(())
+}
+
+fn measure_speed(cell: Cell, stage: &Stage, options: &Options) -> Result<Section, String> {
+    match cell {
+        Cell::Keepalive => speed::keepalive(stage, options),
+        Cell::Bodies => speed::bodies(stage, options),
+        Cell::Tls => speed::tls(stage, options),
+        Cell::Onecore => onecore::throughput(stage, options),
+        Cell::Fresh => onecore::fresh(stage, options),
+        Cell::Threads => threads::threads(stage, options),
+        Cell::Idle | Cell::Tunnels | Cell::Transfer => Err("that is no cell of speed".to_owned()),
+    }
 }

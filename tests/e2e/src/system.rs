@@ -195,12 +195,17 @@ pub fn is_alive(pid: u32) -> bool {
 
 /// CPU time it has used, to the nanosecond, as the scheduler counts it.
 pub fn cpu_nanos(pid: u32) -> u64 {
+    cpu_of_threads(pid).into_iter().map(|(_, nanos)| nanos).sum()
+}
+
+/// The same for each of its threads.
+pub fn cpu_of_threads(pid: u32) -> Vec<(u32, u64)> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let of_task = |path: PathBuf| -> Option<u64> {
+    let of_task = |path: PathBuf| -> Option<(u32, u64)> {
         let text = std::fs::read_to_string(path.join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse().ok()
+        Some((path.file_name()?.to_str()?.parse().ok()?, text.split_whitespace().next()?.parse().ok()?))
     };
-    tasks.filter_map(|task| of_task(task.path())).sum()
+    tasks.filter_map(|task| of_task(task.path())).collect()
 }
 
 /// Its children now.
@@ -227,6 +232,21 @@ pub fn memory_of(pid: u32) -> (u64, u64) {
         line.and_then(|rest| rest.split_whitespace().next()).and_then(|word| word.parse().ok()).unwrap_or(0)
     };
     (number("Rss:"), number("Pss:"))
+}
+
+/// The most memory that was resident since the last `forget_peak`, in KiB.
+pub fn peak_memory_of(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|rest| rest.split_whitespace().next()).and_then(|word| word.parse().ok()).unwrap_or(0)
+}
+
+/// From here on the peak is counted anew.
+///
+/// # Errors
+/// When the process is not ours.
+pub fn forget_peak(pid: u32) -> std::io::Result<()> {
+    std::fs::write(format!("/proc/{pid}/clear_refs"), "5")
 }
 
 /// Every living process that names `directory` in its arguments or environment, or works inside it.

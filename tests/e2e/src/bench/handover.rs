@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::certificate::Certificate;
 use super::origin::Files;
+use super::streams;
 use super::subject::{Keeps, Subject};
 use crate::crowd::ROLES;
 use crate::manifest::Setup;
@@ -16,6 +17,8 @@ pub(super) struct Fronted {
     pub(super) subject: Subject,
     /// Where the origin listens.
     pub(super) origin: SocketAddr,
+    /// The origin's first process.
+    pub(super) origin_pid: u32,
 }
 
 /// What differs between those that one bench starts.
@@ -34,24 +37,29 @@ pub(super) fn start(wanted: &Wanted<'_>, files: &Files) -> Result<Fronted, Strin
     );
     let command = vec!["/bin/sh".to_owned(), "-c".to_owned(), script];
     let template = |folder: &Path| files.configuration(folder, "@PORT@");
-    start_with(wanted, command, "http = \"/\"\n", |sandbox| {
+    start_with(wanted, command, |sandbox| {
         let file = sandbox.folder().join("source/1/origin.template");
         std::fs::write(file, template(sandbox.folder())).map_err(|error| error.to_string())
     })
 }
 
-/// Starts one with any command as its origin.
-pub(super) fn start_with(
+/// Starts one with the origin for streams: this program, started in another way.
+pub(super) fn start_with_streams(wanted: &Wanted<'_>) -> Result<Fronted, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let command = vec![own.display().to_string(), streams::WORD.to_owned()];
+    start_with(wanted, command, |_sandbox| Ok(()))
+}
+
+fn start_with(
     wanted: &Wanted<'_>,
     command: Vec<String>,
-    readiness: &str,
     prepare: impl Fn(&Sandbox) -> Result<(), String>,
 ) -> Result<Fronted, String> {
     let setup = Setup {
         command,
         binary: Some(wanted.binary.to_owned()),
         proxy: format!("threads = {}\n", wanted.threads),
-        readiness: readiness.to_owned(),
+        readiness: "http = \"/\"\n".to_owned(),
         extra: tls_listener(wanted.certificate),
         ..Setup::default()
     };
@@ -71,10 +79,11 @@ pub(super) fn start_with(
         plain,
         tls: status.listener("secure"),
         processes: ROLES.iter().filter_map(|role| process(role)).collect(),
+        origin: 0,
         _keeps: Keeps::Handover(Box::new(sandbox)),
     };
     let origin = instance.address.ok_or("the origin has no address")?;
-    Ok(Fronted { subject, origin })
+    Ok(Fronted { subject, origin, origin_pid: instance.pid.ok_or("the origin does not run")? })
 }
 
 fn tls_listener(certificate: &Certificate) -> String {

@@ -116,19 +116,22 @@ fn row(
 }
 
 /// A figure for each subject and round; the order rotates from round to round.
-pub(super) fn in_turns(
+pub(super) fn in_turns<T>(
     subjects: usize,
     rounds: usize,
-    mut measure: impl FnMut(usize) -> Result<f64, String>,
-) -> Result<Vec<Vec<f64>>, String> {
-    let mut figures = vec![vec![f64::NAN; subjects]; rounds];
-    for (round, figures) in figures.iter_mut().enumerate() {
+    mut measure: impl FnMut(usize) -> Result<T, String>,
+) -> Result<Vec<Vec<T>>, String> {
+    let mut all = Vec::new();
+    for round in 0..rounds {
+        let mut measured = Vec::new();
         for turn in 0..subjects {
-            let at = (round + turn) % subjects;
-            figures[at] = measure(at)?;
+            measured.push(measure((round + turn) % subjects)?);
         }
+        // Measured first was the subject of that number; back into the order of the columns.
+        measured.rotate_right(round % subjects);
+        all.push(measured);
     }
-    Ok(figures)
+    Ok(all)
 }
 
 /// NaN where the subject has no such listener.
@@ -140,4 +143,20 @@ fn micros_per_request(subject: &Subject, load: Load, over_tls: bool) -> Result<f
     let spent = subject.cpu().saturating_sub(before);
     #[expect(clippy::cast_precision_loss, reason = "far fewer requests than that")]
     Ok(spent.as_secs_f64() * 1e6 / load.requests as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_turns;
+
+    #[test]
+    fn whoever_begins_a_round_its_figures_stay_in_their_columns() {
+        let mut order = Vec::new();
+        let rounds = in_turns(3, 4, |at| {
+            order.push(at);
+            Ok(at)
+        });
+        assert_eq!(rounds, Ok(vec![vec![0, 1, 2]; 4]));
+        assert_eq!(order, [0, 1, 2, 1, 2, 0, 2, 0, 1, 0, 1, 2]);
+    }
 }

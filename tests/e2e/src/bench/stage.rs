@@ -21,31 +21,49 @@ const BESIDE: &str = "Handover beside";
 pub(super) struct Stage {
     /// Ours first.
     pub(super) subjects: Vec<Subject>,
+    /// The origins' first processes; all subjects but a second build share the first.
+    pub(super) origins: Vec<u32>,
     // Kept for as long as the subjects run.
-    _certificate: Certificate,
-    _files: Files,
+    pub(super) certificate: Certificate,
+    pub(super) files: Files,
     _folder: TempDir,
 }
 
+/// What is behind all subjects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Behind {
+    /// nginx, for requests.
+    Requests,
+    /// An origin of our own, for streams and tunnels.
+    Streams,
+}
+
 impl Stage {
-    pub(super) fn build(options: &Options) -> Result<Self, String> {
+    pub(super) fn build(options: &Options, behind: Behind) -> Result<Self, String> {
         let folder =
             tempfile::Builder::new().prefix("handover-bench-").tempdir().map_err(|e| e.to_string())?;
         let certificate = Certificate::make(folder.path())?;
         let files = Files::make()?;
         let start = |name: &str, binary: &Path| {
-            handover::start(&Wanted { name, binary, threads: 1, certificate: &certificate }, &files)
+            let wanted = Wanted { name, binary, threads: 1, certificate: &certificate };
+            match behind {
+                Behind::Requests => handover::start(&wanted, &files),
+                Behind::Streams => handover::start_with_streams(&wanted),
+            }
         };
-        let Fronted { subject, origin } = start(OURS, &options.handover)?;
+        let Fronted { subject, origin, origin_pid } = start(OURS, &options.handover)?;
+        let mut origins = vec![origin_pid];
         let mut subjects = vec![
             subject,
             nginx::start(folder.path(), origin, &certificate)?,
             haproxy::start(folder.path(), origin, &certificate)?,
         ];
         if let Some(binary) = &options.beside {
-            subjects.push(start(BESIDE, binary)?.subject);
+            let fronted = start(BESIDE, binary)?;
+            subjects.push(Subject { origin: origins.len(), ..fronted.subject });
+            origins.push(fronted.origin_pid);
         }
-        Ok(Self { subjects, _certificate: certificate, _files: files, _folder: folder })
+        Ok(Self { subjects, origins, certificate, files, _folder: folder })
     }
 
     pub(super) fn names(&self) -> Vec<String> {

@@ -17,6 +17,8 @@ pub(super) struct Subject {
     pub(super) tls: Option<SocketAddr>,
     /// What each is, and its process.
     pub(super) processes: Vec<(String, u32)>,
+    /// Which of the stage's origins is behind it.
+    pub(super) origin: usize,
     // Kept running while measured; ended when dropped.
     pub(super) _keeps: Keeps,
 }
@@ -41,6 +43,7 @@ impl Subject {
             plain: at(port),
             tls: Some(at(tls_port)),
             processes,
+            origin: 0,
             _keeps: Keeps::Peer(running),
         })
     }
@@ -50,8 +53,41 @@ impl Subject {
         Duration::from_nanos(self.processes.iter().map(|(_, pid)| system::cpu_nanos(*pid)).sum())
     }
 
+    /// The processes that carry traffic: of ours the proxy.
+    pub(super) fn carriers(&self) -> impl Iterator<Item = u32> + '_ {
+        let carries = |role: &str| role != "holder" && role != "agent";
+        self.processes.iter().filter(move |(role, _)| carries(role)).map(|(_, pid)| *pid)
+    }
+
+    /// Proportional memory of those, in MiB.
+    pub(super) fn memory_mib(&self) -> f64 {
+        mebibytes(self.carriers().map(|pid| system::memory_of(pid).1).sum())
+    }
+
+    /// Resident memory of those, in MiB.
+    pub(super) fn resident_mib(&self) -> f64 {
+        mebibytes(self.carriers().map(|pid| system::memory_of(pid).0).sum())
+    }
+
+    /// Peak of the same since `forget_peak`.
+    pub(super) fn peak_mib(&self) -> f64 {
+        mebibytes(self.carriers().map(system::peak_memory_of).sum())
+    }
+
+    /// From here on the peak is counted anew.
+    pub(super) fn forget_peak(&self) -> Result<(), String> {
+        let mut carriers = self.carriers();
+        carriers.try_for_each(system::forget_peak).map_err(|error| format!("{}: {error}", self.name))
+    }
+
     /// The CPU time of each of its processes so far.
     pub(super) fn cpu_by_process(&self) -> Vec<Duration> {
         self.processes.iter().map(|(_, pid)| Duration::from_nanos(system::cpu_nanos(*pid))).collect()
     }
+}
+
+fn mebibytes(kibibytes: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let kibibytes = kibibytes as f64;
+    kibibytes / 1024.0
 }

@@ -11,6 +11,8 @@ pub enum Unit {
     PerSecond,
     /// Memory.
     Mebibytes,
+    /// A little memory.
+    Kibibytes,
     /// A part of a whole.
     Percent,
 }
@@ -22,6 +24,7 @@ impl Unit {
             Self::Micros => format!("{figure:.2} µs"),
             Self::PerSecond => format!("{figure:.0}/s"),
             Self::Mebibytes => format!("{figure:.2} MiB"),
+            Self::Kibibytes => format!("{figure:.2} KiB"),
             Self::Percent => format!("{:.0} %", figure * 100.0),
         }
     }
@@ -31,6 +34,7 @@ impl Unit {
             Self::Micros => "µs",
             Self::PerSecond => "1/s",
             Self::Mebibytes => "MiB",
+            Self::Kibibytes => "KiB",
             Self::Percent => "part",
         }
     }

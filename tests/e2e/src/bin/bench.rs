@@ -17,7 +17,8 @@ usage: cargo xtask bench [--build]                    size and idle memory of th
        cargo xtask bench proxy [OPTION…]              the data plane beside nginx and HAProxy
        cargo xtask bench --services [N,N…]            what many services cost
 
-  --only CELL[,CELL]  only these: keepalive, bodies, tls
+  --only CELL[,CELL]  only these: keepalive, bodies, tls, onecore, fresh, threads, idle,
+                      tunnels, transfer
   --rounds N          rounds of each row (5); the figure is their median
   --requests N        small requests of one run (100000)
   --handover PATH     another binary than the release build, which is then not made
@@ -44,6 +45,9 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments == [bench::STREAMS] {
+        return bench::serve_streams();
+    }
     let arguments = match read(&arguments) {
         Ok(arguments) => arguments,
         Err(why) => {
