@@ -11,15 +11,19 @@
 
 pub(crate) mod accept;
 pub(crate) mod access_log;
+pub(crate) mod book;
 pub(crate) mod claim;
 pub(crate) mod client_stream;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod endpoint;
+pub(crate) mod entry;
 pub(crate) mod exchange;
 pub(crate) mod forward;
 pub(crate) mod hold;
+pub(crate) mod labels;
 pub(crate) mod ledger;
+pub(crate) mod series;
 pub(crate) mod slots;
 pub(crate) mod stats;
 pub(crate) mod table;
@@ -38,6 +42,7 @@ use model::random::Random;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use wire::routes::RouteTable;
+use wire::traffic::SeriesCounters;
 
 use access_log::LogWriter;
 use hold::HeldCounts;
@@ -138,6 +143,7 @@ impl Engine {
     /// Every thread is to use `table`; `Notice::Applied` says when all do.
     pub fn swap(&mut self, table: &Arc<RouteTable>) {
         self.ledger.handle_swap(table.generation);
+        self.ledger.book.follow(table);
         self.tell(|| Command::Swap(table.clone()));
     }
 
@@ -165,10 +171,24 @@ impl Engine {
         number
     }
 
+    /// What reports have brought by series and was not asked for before, and whether it is everything there is.
+    pub fn changed_series(&mut self) -> (Vec<SeriesCounters>, bool) {
+        self.ledger.book.changed()
+    }
+
+    /// The next time all series are to be told: somebody new listens.
+    pub fn begin_series_anew(&mut self) {
+        self.ledger.book.begin_anew();
+    }
+
     /// The next thing that all threads have done; `None` when every thread has ended. Cancel-safe.
     pub async fn notice(&mut self) -> Option<Notice> {
         loop {
-            if let Some(notice) = self.ledger.handle_event(self.events.recv().await?) {
+            let notice = self.ledger.handle_event(self.events.recv().await?);
+            if let Some(mut notice) = notice {
+                if let (Notice::Report { counters, .. }, Some(log)) = (&mut notice, &self.log) {
+                    counters.log_lines_dropped += log.lost();
+                }
                 return Some(notice);
             }
         }

@@ -11,6 +11,7 @@
 mod agent;
 mod control;
 mod holder;
+mod report;
 
 use std::io;
 

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::link::Hello;
 use crate::routes::RouteTable;
 
+mod series;
+
+pub use series::{SeriesCounters, SeriesOf, decode_sketch, encode_sketch};
+
 /// From the agent to a proxy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "body", rename_all = "kebab-case")]
@@ -89,6 +93,43 @@ pub struct Counters {
     pub refused: u64,
     /// By service and release.
     pub releases: Vec<ReleaseCounters>,
+    /// By listener.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<ListenerCounters>,
+    /// Lines of the access log that were dropped because the disk was behind.
+    #[serde(default)]
+    pub log_lines_dropped: u64,
+    /// Series, each with all of what was counted: those that changed since the last report, or all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub series: Vec<SeriesCounters>,
+    /// These series, with those of the reports that follow, are all: what is not among them is no more.
+    #[serde(default)]
+    pub series_anew: bool,
+    /// More series follow in another report, which repeats everything else.
+    #[serde(default)]
+    pub series_more: bool,
+}
+
+/// Counters of one listener in one proxy process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerCounters {
+    /// Which.
+    pub listener: String,
+    /// Open client connections now.
+    #[serde(default)]
+    pub connections: u64,
+    /// Of these, tunnels.
+    #[serde(default)]
+    pub tunnels: u64,
+    /// Client connections accepted.
+    #[serde(default)]
+    pub accepted: u64,
+    /// TLS handshakes that failed.
+    #[serde(default)]
+    pub handshakes_failed: u64,
+    /// Requests refused before a route was known.
+    #[serde(default)]
+    pub refused: u64,
 }
 
 /// Counters of one release in one proxy process.

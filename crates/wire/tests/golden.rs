@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
 
+use model::series::{SeriesName, SeriesTotals};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wire::exec::{ExecSpec, SpawnSpec};
@@ -27,7 +28,7 @@ use wire::routes::{
     ReleaseTraffic, Route as TableRoute, RouteTable, ServiceTraffic,
 };
 use wire::sealed::Boot;
-use wire::traffic::{Counters, FromProxy, ReleaseCounters, ToProxy};
+use wire::traffic::{Counters, FromProxy, ListenerCounters, ReleaseCounters, SeriesCounters, ToProxy};
 use wire::vault::{ListenerUse, Process, ProcessRole, VaultItem};
 
 /// More former versions than samples are kept of.
@@ -285,8 +286,7 @@ fn frames_between_agent_and_proxy_keep_their_form() {
         in_flight: 4,
         wait_us_max: 250,
     };
-    let counters =
-        Counters { token: Some(5), connections: 1, accepted: 2, refused: 3, releases: vec![release] };
+    let counters = golden_counters(release);
     check(
         "from_proxy",
         &[
@@ -517,4 +517,48 @@ fn a_slot_torn_or_flipped_at_any_byte_is_noticed() {
         assert!(wire::record::decode(&flipped).is_err(), "flipped at {at}");
     }
     assert!(matches!(wire::record::decode(&[0; 4096]), Err(wire::record::RecordError::Empty)));
+}
+
+fn golden_counters(release: ReleaseCounters) -> Counters {
+    let name = SeriesName::Instance {
+        service: "shop".into(),
+        release: "1.4.1".into(),
+        instance: "shop@1.4.1/0".into(),
+    };
+    let mut totals =
+        SeriesTotals { answers: [0, 0, 2, 0, 0, 1], bytes_out: 64, retries: 1, ..SeriesTotals::default() };
+    for micros in [7, 900, 901] {
+        totals.latency.record_micros(micros);
+    }
+    totals.first_byte.record_micros(5);
+    let listener = ListenerCounters {
+        listener: "web".into(),
+        connections: 1,
+        tunnels: 1,
+        accepted: 2,
+        handshakes_failed: 1,
+        refused: 3,
+    };
+    Counters {
+        token: Some(5),
+        connections: 1,
+        accepted: 2,
+        refused: 3,
+        releases: vec![release],
+        listeners: vec![listener],
+        log_lines_dropped: 4,
+        series: vec![
+            SeriesCounters::new(&name, &totals),
+            SeriesCounters::new(
+                &SeriesName::Group { service: "shop".into(), group: "/api/order/{id}".into() },
+                &SeriesTotals::default(),
+            ),
+            SeriesCounters::new(
+                &SeriesName::Route { listener: "web".into(), route: "*/".into() },
+                &SeriesTotals::default(),
+            ),
+        ],
+        series_anew: true,
+        series_more: true,
+    }
 }

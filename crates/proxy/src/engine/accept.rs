@@ -16,9 +16,10 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+use crate::engine::access_log::field;
 use crate::engine::client_stream::ClientStream;
 use crate::engine::connection;
-use crate::engine::stats::count;
+use crate::engine::stats::{ListenerStats, count};
 use crate::engine::table::Rules;
 use crate::engine::worker::{Command, Worker};
 use crate::h1::answer::{Answer, AnswerForm, write_answer};
@@ -39,8 +40,10 @@ const WARN_INTERVAL: Duration = Duration::from_secs(10);
 /// A listener on one thread.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    name: String,
+    /// Its counters.
+    pub(crate) stats: Rc<ListenerStats>,
     address: String,
+    log_field: String,
     rules: RefCell<Rc<Rules>>,
     stop: Notify,
     closing: Cell<bool>,
@@ -48,10 +51,11 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// One with these rules.
-    pub(crate) fn new(name: &str, address: &str, rules: Rc<Rules>) -> Self {
+    pub(crate) fn new(stats: Rc<ListenerStats>, address: &str, rules: Rc<Rules>) -> Self {
         Self {
-            name: name.into(),
             address: address.into(),
+            log_field: field("listener", &stats.name),
+            stats,
             rules: RefCell::new(rules),
             stop: Notify::new(),
             closing: Cell::new(false),
@@ -60,7 +64,12 @@ impl Listener {
 
     /// In the manifest.
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        &self.stats.name
+    }
+
+    /// Its name as the access log shows it.
+    pub(crate) fn log_field(&self) -> &str {
+        &self.log_field
     }
 
     /// What holds on it now.
@@ -140,7 +149,7 @@ async fn accept_all(accepting: Accepting, listener: Rc<Listener>, socket: TcpLis
     if listener.is_closing()
         && let Err(error) = host::newcomers::turn_away(&socket)
     {
-        tracing::debug!(listener = listener.name, %error, "who comes in the last moment may be reset");
+        tracing::debug!(listener = listener.name(), %error, "who comes in the last moment may be reset");
     }
     let until = tokio::time::Instant::now() + LAST_ACCEPTS_MAX;
     while tokio::time::Instant::now() < until {
@@ -187,6 +196,7 @@ fn start(worker: &Rc<Worker>, listener: &Rc<Listener>, stream: TcpStream, peer: 
 
 fn place(worker: &Rc<Worker>, listener: &Rc<Listener>, stream: TcpStream, peer: SocketAddr) {
     count(&worker.stats.accepted);
+    count(&listener.stats.accepted);
     let Some(lighter) = worker.lighter_peer() else { return start(worker, listener, stream, peer) };
     // A place in their queue first: a stream that left the runtime could not come back without a failure.
     let Ok(permit) = lighter.try_reserve() else { return start(worker, listener, stream, peer) };
@@ -194,7 +204,7 @@ fn place(worker: &Rc<Worker>, listener: &Rc<Listener>, stream: TcpStream, peer: 
         Ok(stream) => permit.send(Command::Adopt(Box::new(Accepted {
             stream,
             peer,
-            listener: listener.name.clone(),
+            listener: listener.name().to_owned(),
             address: listener.address.clone(),
         }))),
         Err(error) => tracing::warn!(%error, "a connection was lost on its way to another thread"),
@@ -253,7 +263,7 @@ impl Reserve {
         if self.warned.is_none_or(|warned| warned.elapsed() >= WARN_INTERVAL) {
             self.warned = Some(std::time::Instant::now());
             tracing::warn!(
-                listener = listener.name,
+                listener = listener.name(),
                 %error,
                 "connections cannot be accepted and are answered 503; raise the limit of open files"
             );

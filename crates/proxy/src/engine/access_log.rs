@@ -1,117 +1,117 @@
-//! The access log: one JSON line per request, gathered per thread, written by a thread of its own.
+//! The access log: one line per request, gathered per thread, written by a thread of its own.
 //!
 //! A block leaves a thread when 64 KiB are full or a quarter of a second is over. When the disk is behind, whole
-//! blocks are dropped and counted; a request never waits for its line. Query strings, cookies and
-//! credentials are never in it.
+//! blocks are dropped and counted; a request never waits for its line. Cookies and credentials are never in it, and
+//! query strings only where a table says so. Of sampled lines every n-th is written, and every answer of 500 and above.
 //!
 //! Several proxies write to one file, each block with one call, which the system appends without mixing. Who finds it
 //! full puts it aside as `access.log.1`, and what was that as `access.log.2`; the others notice by the shorter file
 //! under its name and go on in that one.
 
 use std::cell::{Cell, RefCell};
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
-use model::time::WallTime;
+use wire::routes::{AccessLogFormat, AccessLogSettings};
+
+mod dates;
+mod escape;
+mod line;
+mod writer;
+
+use dates::Dates;
+
+pub(crate) use escape::field;
+pub(crate) use line::{Extra, Line};
+pub(crate) use writer::LogWriter;
 
 /// A block this full is handed over at once.
 const BLOCK_BYTES: usize = 64 << 10;
-/// A file this long is put aside.
-const FILE_BYTES_MAX: u64 = 10 << 20;
-/// Files kept, the current one included: a day of a busy service, and never a full disk.
-const FILES_MAX: u32 = 8;
-/// Blocks that wait for the disk; more are dropped.
-const BLOCKS_WAITING_MAX: usize = 64;
-/// Longest path in a line.
-const PATH_BYTES_MAX: usize = 2_048;
+/// Room behind that for the line that fills it.
+const LINE_BYTES: usize = 4 << 10;
 /// Longest time a line waits in a block.
 pub(crate) const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
+/// Share of requests that is all of them, in basis points.
+const ALL: u16 = 10_000;
 
-/// What one line says.
-#[derive(Debug)]
-pub(crate) struct Line<'a> {
-    /// When the request's head was there.
-    pub(crate) time: WallTime,
-    /// Address of the client.
-    pub(crate) client: &'a str,
-    /// Empty when the request could not be read.
-    pub(crate) method: &'a [u8],
-    /// Without query.
-    pub(crate) path: &'a [u8],
-    /// What was answered; 0 for nothing.
-    pub(crate) status: u16,
-    /// Body bytes sent.
-    pub(crate) bytes: u64,
-    /// From the head to the last byte handed to the system.
-    pub(crate) duration: Duration,
-    /// Further attempts.
-    pub(crate) retries: u32,
-    /// Ready fields of service, release and instance, as far as known.
-    pub(crate) fields: &'a str,
+/// What a table says about the log.
+#[derive(Debug, Clone, Copy)]
+struct Rules {
+    is_on: bool,
+    format: AccessLogFormat,
+    sample: u16,
+    has_query: bool,
 }
 
 /// The lines of one thread.
 #[derive(Debug)]
 pub(crate) struct AccessLog {
     writer: Option<SyncSender<Vec<u8>>>,
+    rules: Cell<Rules>,
+    /// Basis points saved up; a line is due when they reach all.
+    saved: Cell<u16>,
     block: RefCell<Vec<u8>>,
+    dates: RefCell<Dates>,
     dropped: Cell<u64>,
-    second: RefCell<(u64, String)>,
+    dropped_untold: Cell<u64>,
 }
 
 impl AccessLog {
-    /// Lines that go to `writer`, or nowhere.
+    /// Lines that go to `writer`, or nowhere; none before a table asks for them.
     pub(crate) fn new(writer: Option<SyncSender<Vec<u8>>>) -> Self {
+        let rules = Rules { is_on: false, format: AccessLogFormat::Json, sample: ALL, has_query: false };
         Self {
             writer,
+            rules: Cell::new(rules),
+            saved: Cell::new(0),
             block: RefCell::default(),
+            dates: RefCell::default(),
             dropped: Cell::new(0),
-            second: RefCell::new((u64::MAX, String::new())),
+            dropped_untold: Cell::new(0),
+        }
+    }
+
+    /// A table says how it is to be.
+    pub(crate) fn follow(&self, is_on: bool, settings: &AccessLogSettings) {
+        self.rules.set(Rules {
+            is_on: is_on && self.writer.is_some(),
+            format: settings.format,
+            sample: settings.sample.min(ALL),
+            has_query: settings.query,
+        });
+    }
+
+    /// Whether a request that ended so has a line. Asked once for each.
+    #[inline]
+    pub(crate) fn is_due(&self, status: u16) -> bool {
+        let rules = self.rules.get();
+        if !rules.is_on || rules.sample == ALL || status >= 500 {
+            return rules.is_on;
+        }
+        let saved = self.saved.get() + rules.sample;
+        let is_due = saved >= ALL;
+        self.saved.set(if is_due { saved - ALL } else { saved });
+        is_due
+    }
+
+    /// Takes from a request's head what lines are to have beyond what everybody needs.
+    #[inline]
+    pub(crate) fn read_extra(&self, head: &[u8], extra: &mut Option<Box<Extra>>) {
+        let rules = self.rules.get();
+        if rules.is_on && (rules.has_query || rules.format == AccessLogFormat::Combined) {
+            extra.get_or_insert_default().read(head, rules.has_query);
+        } else if extra.is_some() {
+            *extra = None;
         }
     }
 
     /// Adds a line.
     pub(crate) fn write(&self, line: &Line<'_>) {
-        if self.writer.is_none() {
-            return;
-        }
         let mut block = self.block.borrow_mut();
         if block.capacity() == 0 {
-            block.reserve(BLOCK_BYTES + 4_096);
+            block.reserve(BLOCK_BYTES + LINE_BYTES);
         }
-        let mut number = itoa::Buffer::new();
-        block.extend_from_slice(b"{\"time\":\"");
-        self.write_time(line.time, &mut block);
-        for (name, value) in
-            [("client", line.client.as_bytes()), ("method", line.method), ("path", line.path)]
-        {
-            block.extend_from_slice(if name == "client" { b"\",\"" } else { b",\"" });
-            block.extend_from_slice(name.as_bytes());
-            block.extend_from_slice(b"\":\"");
-            escape(&value[..value.len().min(PATH_BYTES_MAX)], &mut block);
-            block.push(b'"');
-        }
-        let duration = u64::try_from(line.duration.as_micros()).unwrap_or(u64::MAX);
-        for (name, value) in [
-            ("status", u64::from(line.status)),
-            ("bytes", line.bytes),
-            ("duration_us", duration),
-            ("retries", u64::from(line.retries)),
-        ] {
-            block.extend_from_slice(b",\"");
-            block.extend_from_slice(name.as_bytes());
-            block.extend_from_slice(b"\":");
-            block.extend_from_slice(number.format(value).as_bytes());
-        }
-        if !line.fields.is_empty() {
-            block.push(b',');
-            block.extend_from_slice(line.fields.as_bytes());
-        }
-        block.extend_from_slice(b"}\n");
+        line.write(self.rules.get().format, &mut self.dates.borrow_mut(), &mut block);
         if block.len() >= BLOCK_BYTES {
             self.hand_over(&mut block);
         }
@@ -125,221 +125,85 @@ impl AccessLog {
         }
     }
 
+    /// Lines that were dropped because the disk was behind.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.get()
+    }
+
     fn hand_over(&self, block: &mut Vec<u8>) {
-        let Some(writer) = &self.writer else { return };
+        let Some(writer) = &self.writer else { return block.clear() };
         match writer.try_send(std::mem::take(block)) {
             Ok(()) => {
-                let dropped = self.dropped.take();
+                let dropped = self.dropped_untold.take();
                 if dropped > 0 {
                     tracing::warn!(dropped, "access log lines were dropped because the disk was behind");
                 }
             }
             Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) => {
-                let lines = memchr::memchr_iter(b'\n', &lost).count() as u64;
+                let lines = lines_in(&lost);
                 self.dropped.set(self.dropped.get() + lines);
+                self.dropped_untold.set(self.dropped_untold.get() + lines);
                 *block = lost;
                 block.clear();
             }
         }
     }
-
-    /// RFC 3339 in UTC with milliseconds; the part down to the second is made once per second.
-    fn write_time(&self, time: WallTime, out: &mut Vec<u8>) {
-        let (second, millis) = (time.0 / 1_000, time.0 % 1_000);
-        let mut cached = self.second.borrow_mut();
-        if cached.0 != second {
-            *cached = (second, to_the_second(second));
-        }
-        out.extend_from_slice(cached.1.as_bytes());
-        let digit = |value: u64| b'0' + u8::try_from(value % 10).unwrap_or(0);
-        out.extend_from_slice(&[b'.', digit(millis / 100), digit(millis / 10), digit(millis), b'Z']);
-    }
 }
 
-/// `2026-01-31T12:00:00` for seconds since 1970 (days to civil date as in Hinnant's chrono algorithms).
-fn to_the_second(second: u64) -> String {
-    let (days, rest) = (second / 86_400 + 719_468, second % 86_400);
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", rest / 3_600, rest / 60 % 60, rest % 60)
-}
-
-/// Bytes as the inside of a JSON string: those that no URL may hold are percent-encoded.
-fn escape(bytes: &[u8], out: &mut Vec<u8>) {
-    if bytes.iter().all(|byte| (b' '..0x7f).contains(byte) && *byte != b'"' && *byte != b'\\') {
-        return out.extend_from_slice(bytes);
-    }
-    for byte in bytes {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
-            b' '..0x7f => out.push(*byte),
-            _ => out.extend_from_slice(format!("%{byte:02X}").as_bytes()),
-        }
-    }
-}
-
-/// The thread that writes the file. It ends when the last sender is gone.
-#[derive(Debug)]
-pub(crate) struct LogWriter {
-    thread: JoinHandle<()>,
-}
-
-impl LogWriter {
-    /// Starts it; `None` when there can be no thread.
-    pub(crate) fn start(path: PathBuf) -> Option<(Self, SyncSender<Vec<u8>>)> {
-        let (sender, receiver) = sync_channel(BLOCKS_WAITING_MAX);
-        let thread =
-            std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(&path, &receiver));
-        match thread {
-            Ok(thread) => Some((Self { thread }, sender)),
-            Err(error) => {
-                tracing::error!(%error, "there is no access log: its thread cannot be started");
-                None
-            }
-        }
-    }
-
-    /// Waits until everything handed over is written. All senders must be gone.
-    pub(crate) fn join(self) {
-        if self.thread.join().is_err() {
-            tracing::error!("the access log's thread ended by a bug");
-        }
-    }
-}
-
-/// Opens the file anew after each failure, so that a disk that has room again is used again.
-fn write_all(path: &Path, blocks: &Receiver<Vec<u8>>) {
-    let mut file = None;
-    let mut failing = false;
-    for block in blocks {
-        let result = (|| {
-            if file.as_ref().is_some_and(|file| !is_to_go_on(path, file, FILE_BYTES_MAX)) {
-                file = None;
-            }
-            let file = match &mut file {
-                Some(file) => file,
-                none => none.insert(host::file::append_private(path)?),
-            };
-            file.write_all(&block)
-        })();
-        match result {
-            Ok(()) => failing = false,
-            Err(error) => {
-                file = None;
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::error!(path = %path.display(), %error, "access log lines are dropped");
-                }
-            }
-        }
-    }
-}
-
-/// Whether the next block belongs into `file`, which is put aside first if it is full.
-fn is_to_go_on(path: &Path, file: &File, bytes_max: u64) -> bool {
-    let length = file.metadata().map_or(0, |metadata| metadata.len());
-    // A full file is longer than the one that took its name.
-    let is_named = || std::fs::metadata(path).is_ok_and(|named| named.len() >= length);
-    if !is_named() {
-        return false;
-    }
-    // Whoever holds this lock puts it aside; of the others, those that come later find another file under its name.
-    if length < bytes_max || file.try_lock().is_err() {
-        return true;
-    }
-    if is_named()
-        && let Err(error) = put_aside(path)
-    {
-        tracing::error!(path = %path.display(), %error, "the access log cannot be put aside, and grows");
-        return true;
-    }
-    false
-}
-
-fn put_aside(path: &Path) -> io::Result<()> {
-    let old = |number: u32| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{number}"));
-        PathBuf::from(name)
-    };
-    for number in (1..FILES_MAX - 1).rev() {
-        match std::fs::rename(old(number), old(number + 1)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    std::fs::rename(path, old(1))
+fn lines_in(block: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', block).count() as u64
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use model::time::WallTime;
+
     use super::*;
 
-    fn line(path: &[u8]) -> Line<'_> {
+    pub(super) fn line(path: &[u8]) -> Line<'_> {
         Line {
             time: WallTime(1_769_860_800_042),
+            listener_field: r#""listener":"web""#,
+            is_tls: false,
             client: "10.0.0.1",
             method: b"GET",
+            host: b"shop.example.com",
             path,
+            extra: None,
+            is_1_0: false,
             status: 200,
             bytes: 5,
+            bytes_in: 0,
             duration: Duration::from_micros(321),
+            first_byte: None,
             retries: 1,
+            request_id: b"",
+            trace_id: b"",
+            tunnel: None,
             fields: r#""service":"web","release":"1""#,
+            group_field: "",
         }
     }
 
     #[test]
-    fn lines_reach_the_file_whole_and_escaped() {
+    fn lines_reach_the_file_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("access.log");
         let (writer, sender) = LogWriter::start(path.clone()).unwrap();
         let log = AccessLog::new(Some(sender));
         log.write(&line(b"/a"));
-        log.write(&line(b"/\"\\\xff"));
+        log.write(&line(b"/b"));
         log.flush();
         drop(log);
         writer.join();
         let text = std::fs::read_to_string(&path).unwrap();
-        let mut lines = text.lines();
-        assert_eq!(
-            lines.next().unwrap(),
-            r#"{"time":"2026-01-31T12:00:00.042Z","client":"10.0.0.1","method":"GET","path":"/a","status":200,"bytes":5,"duration_us":321,"retries":1,"service":"web","release":"1"}"#
-        );
-        assert!(lines.next().unwrap().contains(r#""path":"/\"\\%FF""#));
-    }
-
-    #[test]
-    fn a_full_file_is_put_aside_by_one_of_several_writers_and_no_line_is_lost_before_the_oldest_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("access.log");
-        let mut files: [Option<File>; 3] = Default::default();
-        for number in 0..60 {
-            let file = &mut files[number % 3];
-            if file.as_ref().is_some_and(|file| !is_to_go_on(&path, file, 40)) {
-                *file = None;
-            }
-            let file = file.get_or_insert_with(|| host::file::append_private(&path).unwrap());
-            file.write_all(format!("line {number:04}\n").as_bytes()).unwrap();
-        }
-        let read = |name: String| std::fs::read_to_string(folder.path().join(name)).unwrap();
-        let mut lines: Vec<String> = Vec::new();
-        for name in
-            (1..FILES_MAX).rev().map(|number| format!("access.log.{number}")).chain(["access.log".into()])
-        {
-            let text = read(name);
-            assert!(text.len() <= 60, "{text}");
-            lines.extend(text.lines().map(str::to_owned));
-        }
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), FILES_MAX as usize);
-        lines.sort_unstable();
-        let newest: Vec<String> = (60 - lines.len()..60).map(|number| format!("line {number:04}")).collect();
-        assert_eq!(lines, newest);
-        assert!(lines.len() >= 28);
+        let paths: Vec<String> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["path"].to_string())
+            .collect();
+        assert_eq!(paths, [r#""/a""#, r#""/b""#]);
     }
 
     #[test]
@@ -350,15 +214,47 @@ mod tests {
             log.write(&line(b"/a"));
             log.flush();
         }
-        assert_eq!(log.dropped.get(), 2);
+        assert_eq!(log.dropped(), 2);
         drop(receiver);
     }
 
     #[test]
-    fn dates_are_right_at_the_edges() {
-        assert_eq!(to_the_second(0), "1970-01-01T00:00:00");
-        assert_eq!(to_the_second(951_782_399), "2000-02-28T23:59:59");
-        assert_eq!(to_the_second(951_868_799), "2000-02-29T23:59:59");
-        assert_eq!(to_the_second(4_107_542_400), "2100-03-01T00:00:00");
+    fn a_sample_is_its_share_of_all_and_every_failure() {
+        let (sender, _receiver) = sync_channel(1);
+        let log = AccessLog::new(Some(sender));
+        let settings = |sample| AccessLogSettings { sample, ..AccessLogSettings::default() };
+        let due = |status| (0..1_000).filter(|_| log.is_due(status)).count();
+        assert_eq!(due(500), 0);
+        for (sample, lines) in [(10_000, 1_000), (2_500, 250), (10, 1), (0, 0)] {
+            log.follow(true, &settings(sample));
+            assert_eq!((due(200), due(503)), (lines, 1_000), "{sample}");
+        }
+        log.follow(false, &settings(10_000));
+        assert_eq!(due(503), 0);
+    }
+
+    /// Not a limit, for the machine may be busy: run it with `--release --nocapture` to see what a line costs.
+    #[test]
+    fn a_line_takes_some_nanoseconds() {
+        let (sender, receiver) = sync_channel(1);
+        drop(receiver);
+        let log = AccessLog::new(Some(sender));
+        let rounds = 100_000_u64;
+        let whole = Line {
+            first_byte: Some(Duration::from_micros(300)),
+            request_id: b"0af7651916cd43dd8448eb211c80319c",
+            trace_id: b"4bf92f3577b34da6a3ce929d0e0e4736",
+            fields: r#""service":"web","release":"1.4.1","instance":"web@1.4.1/0""#,
+            group_field: r#""group":"/api/order/{id}""#,
+            ..line(b"/api/order/123456")
+        };
+        let start = std::time::Instant::now();
+        for round in 0..rounds {
+            let time = WallTime(1_769_860_800_000 + round / 50);
+            log.write(std::hint::black_box(&Line { time, duration: Duration::from_micros(round), ..whole }));
+        }
+        println!("a line: {} ns", start.elapsed().as_nanos() / u128::from(rounds));
+        log.flush();
+        assert_eq!(log.dropped(), rounds);
     }
 }

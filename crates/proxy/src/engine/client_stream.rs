@@ -37,6 +37,11 @@ impl ClientStream {
         }
     }
 
+    /// Whether TLS is spoken on it.
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
     /// Makes its end a reset, so that what came before is not taken for all of it.
     ///
     /// # Errors

@@ -22,13 +22,14 @@ use tokio::io::AsyncWriteExt;
 
 use crate::buffer::Buffer;
 use crate::engine::accept::Listener;
-use crate::engine::access_log::Line;
+use crate::engine::access_log::{Extra, Line};
 use crate::engine::client_stream::ClientStream;
+use crate::engine::entry::Entry;
 use crate::engine::exchange::{Outgoing, Terms};
 use crate::engine::forward::{Client, Forwarded, Request, Verdict, forward};
 use crate::engine::slots::SlotGuard;
-use crate::engine::stats::count;
-use crate::engine::table::{Rules, Service};
+use crate::engine::stats::{count, uncount};
+use crate::engine::table::{Rules, Way};
 use crate::engine::upload::Upload;
 use crate::engine::worker::Worker;
 use crate::h1::answer::{Answer, AnswerForm, write_answer};
@@ -51,6 +52,7 @@ pub(crate) async fn serve(
 ) {
     let client = peer.ip().to_canonical().to_string();
     let via = Via::new(&client, "http", listener.address());
+    count(&listener.stats.connections);
     let mut connection = Connection {
         slot,
         worker,
@@ -61,6 +63,7 @@ pub(crate) async fn serve(
         input: Buffer::default(),
         answer: Outgoing::default(),
         target: Target::default(),
+        extra: None,
     };
     if connection.serve_requests().await == End::Goodbye {
         connection.say_goodbye().await;
@@ -95,11 +98,14 @@ struct Connection {
     input: Buffer,
     answer: Outgoing,
     target: Target,
+    /// What some settings of the access log ask for.
+    extra: Option<Box<Extra>>,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         self.rest();
+        uncount(&self.listener.stats.connections);
         self.worker.publish_load();
     }
 }
@@ -247,6 +253,7 @@ impl Connection {
         let started = self.worker.clock.now();
         let mut out = self.worker.buffers.output();
         let head = &self.input.filled()[..length];
+        self.worker.log.read_extra(head, &mut self.extra);
         let head = match read_request(head, rules.limits, &self.via, &mut self.target, &mut out) {
             Ok(head) => head,
             Err(answer) => {
@@ -261,12 +268,14 @@ impl Connection {
             return Some(self.refuse(answer));
         }
         self.answer = Outgoing::new(self.worker.buffers.output());
-        let Some(service) = rules.router.find(&self.target.host, &self.target.path).cloned() else {
+        let Some(way) = rules.router.find(&self.target.host, &self.target.path) else {
             count(&self.worker.stats.refused);
+            count(&self.listener.stats.refused);
             let answer = Answer::new(404, "there is no route for this host and path");
-            return self.answer_itself(answer, &head, &upload, &Entry::new(started, "", 0));
+            let entry = Entry { is_1_0: head.is_1_0, ..Entry::new(started) };
+            return self.answer_itself(answer, &head, &upload, &entry);
         };
-        let end = self.forward(rules, service, &head, &mut upload, started).await;
+        let end = self.forward(rules, way, &head, &mut upload, started).await;
         self.worker.buffers.give_back_output(upload.into_bytes());
         end
     }
@@ -274,11 +283,12 @@ impl Connection {
     async fn forward(
         &mut self,
         rules: &Rules,
-        service: Rc<Service>,
+        way: &Way,
         head: &RequestHead,
         upload: &mut Upload,
         started: Instant,
     ) -> Option<End> {
+        let service = &way.service;
         let asked = Asked { is_head: head.is_head, is_1_0: head.is_1_0, keep_alive: head.keep_alive };
         let terms = Terms {
             asked,
@@ -286,7 +296,14 @@ impl Connection {
             body_timeout: rules.body_timeout,
             owes_continue: head.expects_continue && !upload.has_ended() && !upload.has_body(),
         };
-        let request = Request { service: service.clone(), terms, is_idempotent: head.is_idempotent, started };
+        let request = Request {
+            service: service.clone(),
+            terms,
+            is_idempotent: head.is_idempotent,
+            started,
+            first_byte: None,
+            is_failed: false,
+        };
         let mut client = Client {
             worker: &self.worker,
             slot: &self.slot,
@@ -295,17 +312,27 @@ impl Connection {
             input: &mut self.input,
             answer: &mut self.answer,
         };
-        let Forwarded { verdict, endpoint, retries, held } = forward(&mut client, request, upload).await;
+        let Forwarded { verdict, endpoint, retries, held, first_byte, is_failed } =
+            forward(&mut client, request, upload).await;
         let stats = endpoint.as_ref().map_or(&service.unplaced, |endpoint| &endpoint.stats);
         if let Some(time) = held {
             stats.was_held(time);
         }
-        let fields = endpoint.as_ref().map_or(&*service.log_fields, |endpoint| &endpoint.log_fields);
-        let entry = Entry::new(started, fields, retries);
+        let entry = Entry {
+            started,
+            way: Some(way),
+            group: service.groups.find(&self.target.path),
+            endpoint: endpoint.as_deref(),
+            retries,
+            bytes_in: upload.body_bytes(),
+            first_byte,
+            is_failed,
+            is_1_0: head.is_1_0,
+        };
         match verdict {
             Verdict::Answered { status, bytes, keep_alive } => {
                 stats.answered(status);
-                self.log(&entry, status, bytes);
+                self.finish(&entry, status, bytes);
                 (!keep_alive).then_some(End::Goodbye)
             }
             Verdict::Own(answer) => {
@@ -313,7 +340,7 @@ impl Connection {
                 self.answer_itself(answer, head, upload, &entry)
             }
             Verdict::Dropped { status, bytes } => {
-                self.log(&entry, status, bytes);
+                self.finish(&entry, status, bytes);
                 Some(End::Close)
             }
         }
@@ -353,35 +380,50 @@ impl Connection {
         let keep_alive = head.keep_alive && upload.has_ended() && !is_last;
         let form = AnswerForm { is_head: head.is_head, keep_alive, is_1_0: head.is_1_0 };
         let bytes = write_answer(answer, form, &mut self.answer.bytes);
-        self.log(entry, answer.status, bytes as u64);
+        self.finish(entry, answer.status, bytes as u64);
         (!keep_alive).then_some(End::Goodbye)
     }
 
     /// Refuses what is no request.
     fn refuse(&mut self, answer: Answer) -> End {
         count(&self.worker.stats.refused);
+        count(&self.listener.stats.refused);
         let form = AnswerForm { is_head: false, keep_alive: false, is_1_0: false };
         let bytes = write_answer(answer, form, &mut self.answer.bytes);
         self.target.clear();
-        self.log(&Entry::new(self.worker.clock.now(), "", 0), answer.status, bytes as u64);
+        self.extra = None;
+        self.finish(&Entry::new(self.worker.clock.now()), answer.status, bytes as u64);
         End::Goodbye
     }
 
-    fn log(&self, entry: &Entry<'_>, status: u16, bytes: u64) {
+    /// Counts a request that is over, and says so in the access log.
+    fn finish(&self, entry: &Entry<'_>, status: u16, bytes: u64) {
         let worker = &self.worker;
-        if !worker.is_logging.get() {
+        entry.count(status, bytes, worker.clock.now());
+        if !worker.log.is_due(status) {
             return;
         }
         worker.log.write(&Line {
             time: worker.clock.wall(entry.started),
+            listener_field: self.listener.log_field(),
+            is_tls: self.stream.is_tls(),
             client: &self.client,
             method: &self.target.method,
+            host: &self.target.host,
             path: &self.target.path,
+            extra: self.extra.as_deref(),
+            is_1_0: entry.is_1_0,
             status,
             bytes,
+            bytes_in: entry.bytes_in,
             duration: worker.clock.now().since(entry.started),
+            first_byte: entry.first_byte,
             retries: entry.retries,
-            fields: entry.fields,
+            request_id: b"",
+            trace_id: b"",
+            tunnel: None,
+            fields: entry.log_fields(),
+            group_field: entry.group.map_or("", |group| &group.log_field),
         });
     }
 
@@ -408,18 +450,5 @@ impl Connection {
             }
         })
         .await;
-    }
-}
-
-/// What the access log says about a request besides its end.
-struct Entry<'a> {
-    started: Instant,
-    fields: &'a str,
-    retries: u32,
-}
-
-impl<'a> Entry<'a> {
-    fn new(started: Instant, fields: &'a str, retries: u32) -> Self {
-        Self { started, fields, retries }
     }
 }

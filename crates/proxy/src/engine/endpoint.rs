@@ -21,6 +21,8 @@ use model::balance::Ejection;
 use model::time::Instant;
 use wire::routes::Address;
 
+use crate::engine::access_log::field;
+use crate::engine::series::Series;
 use crate::engine::stats::ReleaseStats;
 
 /// Most pooled connections per endpoint and thread; the oldest goes first.
@@ -53,6 +55,8 @@ pub(crate) struct Endpoint {
     pub(crate) address: Address,
     /// Counters of its release.
     pub(crate) stats: Rc<ReleaseStats>,
+    /// Its own counters.
+    pub(crate) series: Rc<Series>,
     /// Service, release and instance as the access log shows them.
     pub(crate) log_fields: String,
     serving: Cell<bool>,
@@ -64,13 +68,15 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// An endpoint that gets nothing yet.
-    pub(crate) fn new(instance: &str, address: Address, stats: Rc<ReleaseStats>) -> Self {
-        let log_fields =
-            format!(r#""service":{:?},"release":{:?},"instance":{instance:?}"#, stats.service, stats.release);
+    pub(crate) fn new(instance: &str, address: Address, stats: Rc<ReleaseStats>, series: Rc<Series>) -> Self {
+        let log_fields = [("service", &*stats.service), ("release", &*stats.release), ("instance", instance)]
+            .map(|(name, value)| field(name, value))
+            .join(",");
         Self {
             instance: instance.to_owned(),
             address,
             stats,
+            series,
             log_fields,
             serving: Cell::new(false),
             in_flight: Cell::new(0),
@@ -216,6 +222,8 @@ impl Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::labels::instance_name;
+    use crate::engine::series::AllSeries;
 
     fn at(ms: u64) -> Instant {
         Instant::from_start(Duration::from_millis(ms))
@@ -226,7 +234,8 @@ mod tests {
     async fn endpoint() -> (Endpoint, tokio::net::TcpListener) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stats = Rc::new(ReleaseStats::new("web", "1"));
-        let endpoint = Endpoint::new("web@1/0", listener.local_addr().unwrap().into(), stats);
+        let series = AllSeries::default().of(instance_name("web", "1", "web@1/0"));
+        let endpoint = Endpoint::new("web@1/0", listener.local_addr().unwrap().into(), stats, series);
         endpoint.set_serving(true);
         (endpoint, listener)
     }

@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use host::upstream::Stream;
+use model::time::Instant;
 use tokio::io::AsyncWrite;
 
 use crate::buffer::{Buffer, SMALL_BYTES};
@@ -163,6 +164,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) download: Buffer,
     /// The final response's head, once it is there.
     pub(crate) response: Option<ResponseHead>,
+    /// When that was.
+    pub(crate) answered_at: Option<Instant>,
     /// Body bytes read for the client.
     pub(crate) body_bytes: u64,
     state: State,
@@ -214,6 +217,7 @@ impl<'a> Exchange<'a> {
             terms,
             download: Buffer::default(),
             response: None,
+            answered_at: None,
             body_bytes: 0,
             state: State::default(),
         }
@@ -481,6 +485,7 @@ impl<'a> Exchange<'a> {
             }
             if !response.is_interim() {
                 self.response = Some(response);
+                self.answered_at = Some(self.worker.clock.now());
                 return Ok(true);
             }
             self.state.interims += 1;

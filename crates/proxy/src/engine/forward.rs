@@ -22,6 +22,7 @@ use crate::engine::accept::Listener;
 use crate::engine::claim::{Claim, Tried, claim};
 use crate::engine::client_stream::ClientStream;
 use crate::engine::endpoint::Endpoint;
+use crate::engine::entry::micros;
 use crate::engine::exchange::{Ended, Ends, Exchange, Outgoing, Terms};
 use crate::engine::hold::{self, Held, Waited};
 use crate::engine::slots::Slot;
@@ -51,6 +52,10 @@ pub(crate) struct Request {
     pub(crate) terms: Terms,
     pub(crate) is_idempotent: bool,
     pub(crate) started: Instant,
+    /// From the last attempt's beginning to its answer's head, once that is there.
+    pub(crate) first_byte: Option<Duration>,
+    /// The instance failed after its answer had begun, or lost the request.
+    pub(crate) is_failed: bool,
 }
 
 impl Request {
@@ -101,6 +106,10 @@ pub(crate) struct Forwarded {
     pub(crate) retries: u32,
     /// How long it waited because no endpoint served, if it did.
     pub(crate) held: Option<Duration>,
+    /// From the last attempt's beginning to its answer's head, once that was there.
+    pub(crate) first_byte: Option<Duration>,
+    /// The instance failed after its answer had begun, or lost the request.
+    pub(crate) is_failed: bool,
 }
 
 /// How an attempt went wrong, and what that allows.
@@ -115,7 +124,8 @@ struct Failure {
 pub(crate) async fn forward(client: &mut Client<'_>, mut request: Request, upload: &mut Upload) -> Forwarded {
     let mut hold = Wait::default();
     let (verdict, endpoint, retries) = try_all(client, &mut request, upload, &mut hold).await;
-    Forwarded { verdict, endpoint, retries, held: hold.took }
+    let Request { first_byte, is_failed, .. } = request;
+    Forwarded { verdict, endpoint, retries, held: hold.took, first_byte, is_failed }
 }
 
 /// What waiting for an endpoint has come to.
@@ -194,6 +204,7 @@ async fn try_all(
             return (Verdict::Own(failure.answer), Some(endpoint), retries);
         }
         count(&endpoint.stats.retried);
+        endpoint.series.retried(1);
         if failure.leaves_endpoint {
             tried.add(endpoint.clone());
         }
@@ -236,7 +247,11 @@ async fn attempt(
     let mut exchange = Exchange::new(ends, request.terms);
     let ended = exchange.run().await;
     let is_reusable = exchange.is_instance_reusable();
-    let Exchange { download, response, body_bytes, terms, .. } = exchange;
+    let Exchange { download, response, answered_at, body_bytes, terms, .. } = exchange;
+    request.first_byte = answered_at.map(|at| at.since(now));
+    if let Some(time) = request.first_byte {
+        endpoint.series.observe_first_byte(micros(time));
+    }
     // A client that was asked for the body is not asked again.
     request.terms.owes_continue = terms.owes_continue;
     worker.buffers.give_back(download);
@@ -266,7 +281,7 @@ async fn attempt(
 
 fn judge(
     ended: Ended,
-    request: &Request,
+    request: &mut Request,
     endpoint: &Endpoint,
     is_reused: bool,
     now: Instant,
@@ -283,6 +298,8 @@ fn judge(
         Ended::Lost { in_answer } => {
             if is_reused && !in_answer {
                 count(&endpoint.stats.lost_on_reuse);
+                endpoint.series.failed();
+                request.is_failed = true;
             }
             fail(LOST, false, true)
         }
@@ -298,6 +315,8 @@ fn judge(
         Ended::Refused(answer) => fail(answer, false, true),
         Ended::Truncated => {
             count(&endpoint.stats.failed);
+            endpoint.series.failed();
+            request.is_failed = true;
             Ok(dropped)
         }
         Ended::Complete | Ended::ClientGone | Ended::Cut => Ok(dropped),

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 use wire::traffic::Counters;
 
+use crate::engine::book::Book;
+use crate::engine::series::Changes;
 use crate::engine::stats;
 
 /// What a thread says.
@@ -48,6 +50,8 @@ pub(crate) enum Event {
         number: u64,
         /// The numbers.
         counters: Box<Counters>,
+        /// What grew by series since its last report.
+        changes: Changes,
     },
     /// It drains and has no connection left.
     Empty {
@@ -113,6 +117,8 @@ const REPORTS_MAX: usize = 8;
 /// What was said so far.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    /// What the threads counted by series; each report adds to it, whether or not the others come.
+    pub(crate) book: Book,
     threads: usize,
     generation: u64,
     applied: Votes,
@@ -126,6 +132,7 @@ impl Ledger {
     /// A ledger for that many threads.
     pub(crate) fn new(threads: usize) -> Self {
         Self {
+            book: Book::default(),
             threads,
             generation: 0,
             applied: Votes::default(),
@@ -170,7 +177,10 @@ impl Ledger {
                 let all = self.listening.get_mut(&name)?.add(thread, threads);
                 all.then_some(Notice::Listening { name })
             }
-            Event::Report { thread, number, counters } => self.report(thread, number, &counters),
+            Event::Report { thread, number, counters, changes } => {
+                self.book.add(changes);
+                self.report(thread, number, &counters)
+            }
             Event::Empty { thread } => self.empty.add(thread, threads).then_some(Notice::Empty),
         }
     }
@@ -229,6 +239,7 @@ mod tests {
             thread,
             number: 9,
             counters: Box::new(Counters { accepted: 2, ..Counters::default() }),
+            changes: Changes::new(),
         };
         assert_eq!(ledger.handle_event(report(0)), None);
         let Some(Notice::Report { number: 9, counters }) = ledger.handle_event(report(1)) else { panic!() };

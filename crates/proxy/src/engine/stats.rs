@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use wire::traffic::{Counters, ReleaseCounters};
+use wire::traffic::{Counters, ListenerCounters, ReleaseCounters};
 
 /// Adds one.
 pub(crate) fn count(cell: &Cell<u64>) {
@@ -90,11 +90,65 @@ pub(crate) struct ThreadStats {
     pub(crate) refused: Cell<u64>,
 }
 
+/// What happened on one listener, on one thread.
+#[derive(Debug, Default)]
+pub(crate) struct ListenerStats {
+    /// Its name.
+    pub(crate) name: String,
+    /// Open client connections now.
+    pub(crate) connections: Cell<u64>,
+    /// Of these, tunnels.
+    pub(crate) tunnels: Cell<u64>,
+    /// Connections accepted.
+    pub(crate) accepted: Cell<u64>,
+    /// TLS handshakes that failed.
+    pub(crate) handshakes_failed: Cell<u64>,
+    /// Requests refused before a route was known.
+    pub(crate) refused: Cell<u64>,
+}
+
+impl ListenerStats {
+    /// Zeros.
+    pub(crate) fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// The numbers now.
+    pub(crate) fn report(&self) -> ListenerCounters {
+        ListenerCounters {
+            listener: self.name.clone(),
+            connections: self.connections.get(),
+            tunnels: self.tunnels.get(),
+            accepted: self.accepted.get(),
+            handshakes_failed: self.handshakes_failed.get(),
+            refused: self.refused.get(),
+        }
+    }
+}
+
+/// Takes one away.
+pub(crate) fn uncount(cell: &Cell<u64>) {
+    cell.set(cell.get().saturating_sub(1));
+}
+
+fn add_listener(sum: &mut Vec<ListenerCounters>, more: &ListenerCounters) {
+    let Some(one) = sum.iter_mut().find(|one| one.listener == more.listener) else {
+        return sum.push(more.clone());
+    };
+    one.connections += more.connections;
+    one.tunnels += more.tunnels;
+    one.accepted += more.accepted;
+    one.handshakes_failed += more.handshakes_failed;
+    one.refused += more.refused;
+}
+
 /// Adds the counters of one thread to those of others.
 pub(crate) fn add(sum: &mut Counters, thread: &Counters) {
     sum.connections += thread.connections;
     sum.accepted += thread.accepted;
     sum.refused += thread.refused;
+    sum.log_lines_dropped += thread.log_lines_dropped;
+    thread.listeners.iter().for_each(|more| add_listener(&mut sum.listeners, more));
     for more in &thread.releases {
         let known = |one: &&mut ReleaseCounters| one.service == more.service && one.release == more.release;
         let Some(one) = sum.releases.iter_mut().find(known) else {

@@ -9,10 +9,14 @@ use std::time::Duration;
 
 use model::balance::WeightedTurns;
 use model::routing::{Router, host_pattern};
+use model::series::SeriesName;
 use wire::routes::{Address, EndpointState, ListenerSettings, RouteTable, ServiceTraffic};
 
+use crate::engine::access_log::field;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::hold::{HeldCounts, HoldTerms};
+use crate::engine::labels::{GROUPS_MAX, Groups, instance_name, route_name};
+use crate::engine::series::Series;
 use crate::engine::stats::ReleaseStats;
 use crate::h1::request::RequestLimits;
 
@@ -25,8 +29,6 @@ const IDLE_MARGIN_MIN: Duration = Duration::from_secs(2);
 pub(crate) struct Table {
     /// Its generation.
     pub(crate) generation: u64,
-    /// Write the access log.
-    pub(crate) access_log: bool,
     /// Every endpoint in it, whatever its state.
     pub(crate) endpoints: Vec<Rc<Endpoint>>,
     /// Instances whose end of traffic is to be told.
@@ -52,7 +54,16 @@ pub(crate) struct Rules {
     /// Limits of a request.
     pub(crate) limits: RequestLimits,
     /// Where requests go.
-    pub(crate) router: Router<Rc<Service>>,
+    pub(crate) router: Router<Way>,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone)]
+pub(crate) struct Way {
+    /// Who answers.
+    pub(crate) service: Rc<Service>,
+    /// Counters of the route.
+    pub(crate) series: Rc<Series>,
 }
 
 /// A service in use.
@@ -72,8 +83,12 @@ pub(crate) struct Service {
     pub(crate) idle_reuse: Duration,
     /// Requests that found no endpoint.
     pub(crate) unplaced: Rc<ReleaseStats>,
+    /// The same, as a series.
+    pub(crate) unplaced_series: Rc<Series>,
     /// The service as the access log shows it, for those.
     pub(crate) log_fields: String,
+    /// Its endpoint groups.
+    pub(crate) groups: Groups,
     hold: Option<HoldTerms>,
 }
 
@@ -90,6 +105,9 @@ pub(crate) struct Release {
 pub(crate) trait StatsOf {
     /// The counters of that release on this thread.
     fn stats_of(&self, service: &str, release: &str) -> Rc<ReleaseStats>;
+
+    /// The series of that name on this thread.
+    fn series_of(&self, name: SeriesName) -> Rc<Series>;
 }
 
 impl Table {
@@ -97,7 +115,6 @@ impl Table {
     pub(crate) fn empty() -> Self {
         Self {
             generation: 0,
-            access_log: false,
             endpoints: Vec::new(),
             draining: Vec::new(),
             idle_reuse: Vec::new(),
@@ -119,18 +136,21 @@ impl Table {
         let mut draining = Vec::new();
         let mut idle_reuse = Vec::new();
         let mut services = BTreeMap::new();
+        let mut groups_room = GROUPS_MAX;
         for (name, service) in &table.services {
             let mut known = |instance: &str, address: &Address, release: &str| {
                 let same = |one: &&Rc<Endpoint>| one.instance == instance && one.address == *address;
                 let endpoint = before.iter().find(same).cloned().unwrap_or_else(|| {
-                    Rc::new(Endpoint::new(instance, address.clone(), stats.stats_of(name, release)))
+                    let series = stats.series_of(instance_name(name, release, instance));
+                    Rc::new(Endpoint::new(instance, address.clone(), stats.stats_of(name, release), series))
                 });
                 endpoints.push(endpoint.clone());
                 endpoint
             };
             let releases = releases(service, &mut known, &mut draining);
             idle_reuse.resize(endpoints.len(), Duration::from_millis(service.idle_reuse_ms));
-            let new = Service::new(name, service, releases, stats, held);
+            let groups = Groups::new(name, &service.paths, &mut groups_room, |name| stats.series_of(name));
+            let new = Service::new(name, service, (releases, groups), stats, held);
             if let Some(former) = former.service(name) {
                 new.go_on_from(former);
             }
@@ -138,15 +158,15 @@ impl Table {
         }
         let listeners = table.listeners.iter().map(|(name, settings)| {
             let routes = table.routes.iter().filter(|route| route.listener == *name).filter_map(|route| {
-                let service = services.get(&route.service)?;
-                Some((host_pattern(route.host.as_deref()), route.path.clone(), service.clone()))
+                let service = services.get(&route.service)?.clone();
+                let way = Way { service, series: stats.series_of(route_name(route)) };
+                Some((host_pattern(route.host.as_deref()), route.path.clone(), way))
             });
             (name.clone(), Rc::new(Rules::new(settings, Router::new(routes))))
         });
         let listeners = listeners.collect();
         Self {
             generation: table.generation,
-            access_log: table.access_log,
             endpoints,
             draining,
             idle_reuse,
@@ -207,7 +227,7 @@ impl Service {
     fn new(
         name: &str,
         service: &ServiceTraffic,
-        releases: Vec<Release>,
+        (releases, groups): (Vec<Release>, Groups),
         stats: &impl StatsOf,
         held: &HeldCounts,
     ) -> Self {
@@ -219,7 +239,9 @@ impl Service {
             response_timeout: Duration::from_millis(service.response_timeout_ms),
             idle_reuse: Duration::from_millis(service.idle_reuse_ms),
             unplaced: stats.stats_of(name, ""),
-            log_fields: format!(r#""service":{name:?}"#),
+            unplaced_series: stats.series_of(instance_name(name, "", "")),
+            groups,
+            log_fields: field("service", name),
             hold: service.hold.map(|hold| HoldTerms::new(hold, name, held)),
         }
     }
@@ -241,7 +263,7 @@ impl Service {
 }
 
 impl Rules {
-    fn new(settings: &ListenerSettings, router: Router<Rc<Service>>) -> Self {
+    fn new(settings: &ListenerSettings, router: Router<Way>) -> Self {
         let idle = Duration::from_millis(settings.idle_timeout_ms);
         let size = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
         Self {

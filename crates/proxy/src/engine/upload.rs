@@ -98,6 +98,11 @@ impl Upload {
         self.body_bytes > 0
     }
 
+    /// Bytes of the body taken from the client.
+    pub(crate) fn body_bytes(&self) -> u64 {
+        self.body_bytes
+    }
+
     /// Whether everything was sent.
     pub(crate) fn is_sent(&self) -> bool {
         self.ended && self.pending().is_empty()

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use model::balance::RetryBudget;
 use model::random::Random;
+use model::series::SeriesName;
 use model::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -28,12 +29,15 @@ use crate::engine::clock::Clock;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::hold::{HeldCounts, Holds};
 use crate::engine::ledger::Event;
+use crate::engine::series::{AllSeries, Series};
 use crate::engine::slots::{SWEEP_INTERVAL, SlotGuard, Slots};
-use crate::engine::stats::{ReleaseStats, ThreadStats};
+use crate::engine::stats::{ListenerStats, ReleaseStats, ThreadStats};
 use crate::engine::table::{Service, StatsOf, Table};
 
 /// Releases that are in no table any more and whose counters are still kept.
 const GONE_RELEASES_MAX: usize = 64;
+/// Names of listeners whose counters are kept when the listener is gone, with those that are not.
+const LISTENER_NAMES_MAX: usize = 256;
 /// Places in a thread's queue that handed-over connections leave to everything else.
 const STEERING_RESERVE: usize = 256;
 /// How much longer connections may take to say goodbye once the drain's deadline is over.
@@ -121,8 +125,6 @@ pub(crate) struct Worker {
     pub(crate) stats: ThreadStats,
     /// Its part of the access log.
     pub(crate) log: AccessLog,
-    /// Whether requests are logged.
-    pub(crate) is_logging: Cell<bool>,
     /// Requests that wait for an endpoint.
     pub(crate) holds: Holds,
     /// Tasks that accept.
@@ -131,6 +133,8 @@ pub(crate) struct Worker {
     slots: Rc<Slots>,
     table: RefCell<Rc<Table>>,
     releases: RefCell<Vec<Rc<ReleaseStats>>>,
+    series: AllSeries,
+    listener_stats: RefCell<Vec<Rc<ListenerStats>>>,
     leaving: RefCell<Vec<Rc<Endpoint>>>,
     listeners: RefCell<BTreeMap<String, Rc<Listener>>>,
     /// Also those that are not accepted on any more, and whose connections live.
@@ -165,6 +169,10 @@ impl StatsOf for Worker {
         all.push(new.clone());
         new
     }
+
+    fn series_of(&self, name: SeriesName) -> Rc<Series> {
+        self.series.of(name)
+    }
 }
 
 impl Worker {
@@ -177,13 +185,14 @@ impl Worker {
             random: RefCell::new(Random::new(setup.seed)),
             stats: ThreadStats::default(),
             log: AccessLog::new(setup.log.clone()),
-            is_logging: Cell::new(false),
             holds: Holds::default(),
             accepting: Cell::new(0),
             index: setup.index,
             slots: Rc::default(),
             table: RefCell::new(Rc::new(Table::empty())),
             releases: RefCell::default(),
+            series: AllSeries::default(),
+            listener_stats: RefCell::default(),
             leaving: RefCell::default(),
             listeners: RefCell::default(),
             all_listeners: RefCell::default(),
@@ -251,7 +260,7 @@ impl Worker {
             listener.set_rules(now.rules(listener.name()));
             true
         });
-        self.is_logging.set(now.access_log);
+        self.log.follow(table.access_log, &table.access_log_settings);
         *self.table.borrow_mut() = now.clone();
         self.holds.follow(|service| now.service(service).is_none_or(|service| service.hold().is_none()));
         self.forget_old_releases();
@@ -322,9 +331,26 @@ impl Worker {
         gone
     }
 
+    /// The counters of a listener, also of one that had its name before.
+    fn stats_of_listener(&self, name: &str) -> Rc<ListenerStats> {
+        let mut all = self.listener_stats.borrow_mut();
+        if let Some(known) = all.iter().find(|one| one.name == name) {
+            return known.clone();
+        }
+        if all.len() >= LISTENER_NAMES_MAX
+            && let Some(gone) = all.iter().position(|one| Rc::strong_count(one) == 1)
+        {
+            all.remove(gone);
+        }
+        let new = Rc::new(ListenerStats::new(name));
+        all.push(new.clone());
+        new
+    }
+
     /// A listener that follows the tables for as long as anybody has it.
     fn add_listener(&self, name: &str, address: &str) -> Rc<Listener> {
-        let listener = Rc::new(Listener::new(name, address, self.table.borrow().rules(name)));
+        let stats = self.stats_of_listener(name);
+        let listener = Rc::new(Listener::new(stats, address, self.table.borrow().rules(name)));
         self.all_listeners.borrow_mut().push(Rc::downgrade(&listener));
         listener
     }
@@ -394,8 +420,12 @@ impl Worker {
             accepted: self.stats.accepted.get(),
             refused: self.stats.refused.get(),
             releases,
+            listeners: self.listener_stats.borrow().iter().map(|one| one.report()).collect(),
+            log_lines_dropped: self.log.dropped(),
+            ..Counters::default()
         };
-        self.send(Event::Report { thread: self.index, number, counters: Box::new(counters) });
+        let (counters, changes) = (Box::new(counters), self.series.take_changes());
+        self.send(Event::Report { thread: self.index, number, counters, changes });
     }
 
     fn send(&self, event: Event) {

@@ -26,6 +26,7 @@ use crate::prober::{Finding, Prober};
 use crate::role::ProxyError;
 use crate::role::agent::AgentLink;
 use crate::role::holder::HolderLink;
+use crate::role::report;
 
 /// Between two signs of life, and two looks at what is overdue.
 const TICK: Duration = Duration::from_millis(100);
@@ -258,6 +259,9 @@ impl Control {
                 if let Err(error) = self.agent.connect(generation, descriptor, &self.hello) {
                     tracing::error!(agent = generation, %error, "the link to an agent cannot be used");
                 }
+                if let Some(engine) = &mut self.engine {
+                    engine.begin_series_anew();
+                }
             }
             FromHolder::PeerGone { generation, role: ProcessRole::Agent } => self.agent.gone(generation),
             FromHolder::Drain { deadline_ms } => self.start_drain(deadline_ms),
@@ -367,12 +371,23 @@ impl Control {
     fn pass_report(&mut self, number: u64, mut counters: Counters) {
         counters.token = self.tokens.remove(&number);
         let has_none = counters.connections == 0;
-        self.agent.send(&FromProxy::Counters(Box::new(counters)));
+        self.send_counters(counters);
         if self.farewell == Some(Farewell::Asked(number)) {
             self.farewell = Some(Farewell::Due);
             if has_none {
                 self.end_drain();
             }
+        }
+    }
+
+    fn send_counters(&mut self, counters: Counters) {
+        // What nobody hears stays to be told.
+        let (series, is_anew) = match &mut self.engine {
+            Some(engine) if !self.agent.is_alone() => engine.changed_series(),
+            _ => (Vec::new(), false),
+        };
+        for part in report::in_parts(counters, series, is_anew) {
+            self.agent.send(&FromProxy::Counters(Box::new(part)));
         }
     }
 

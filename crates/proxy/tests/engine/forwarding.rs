@@ -264,8 +264,9 @@ fn the_access_log_has_a_line_for_each_request_without_its_query() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 2, "{text}");
     assert!(lines.iter().any(|line| {
-        line.contains(r#""client":"127.0.0.1","method":"GET","path":"/secret","status":200,"bytes":3,"#)
-            && line.contains(r#""retries":0,"service":"web","release":"1","instance":"web@1/0"}"#)
+        line.contains(
+            r#""client":"127.0.0.1","tls":false,"method":"GET","host":"a","path":"/secret","status":200,"#,
+        ) && line.contains(r#""retries":0,"service":"web","release":"1","instance":"web@1/0"}"#)
     }));
     assert!(lines.iter().any(|line| line.contains(r#""status":400"#)));
     assert!(!text.contains("token"));

@@ -7,6 +7,7 @@ mod forwarding;
 mod harness;
 mod holds;
 mod listeners;
+mod observed;
 mod retries;
 mod smuggling;
 mod swaps;

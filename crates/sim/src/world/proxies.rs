@@ -310,6 +310,7 @@ impl World {
             accepted: 0,
             refused: 0,
             releases: proxy.counters.values().cloned().collect(),
+            ..Counters::default()
         };
         if let Some(proxy) = self.proxies.get_mut(&generation) {
             proxy.counters.values_mut().for_each(|counters| counters.hold_us_max = 0);
