@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "chores talk to a terminal")]
 
 mod bench;
+mod fuzz;
 mod shell;
 mod sim;
 mod system;
@@ -21,7 +22,8 @@ usage: cargo xtask CHORE
   tidy              the rules no compiler checks: imports, sizes, comments, words
   torture [ARGS…]   clients that never retry, during deploys, rollbacks and crashes (--small, --peers, --json)
   bench [ARGS…]     sizes, memory, threads (--build); `bench proxy`: the data plane beside nginx and HAProxy
-  sim [--seeds N]   the simulated world over N seeds; `--first S --seeds 1 --all` shows one of them";
+  sim [--seeds N]   the simulated world over N seeds; `--first S --seeds 1 --all` shows one of them
+  fuzz [TARGET…]    libFuzzer on the targets of package `fuzz`, ten minutes each (--seconds N, --keep)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         "torture" => torture::run(rest),
         "bench" => bench::run(rest),
         "sim" => sim::run(rest),
+        "fuzz" => fuzz::run(rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

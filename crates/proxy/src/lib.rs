@@ -5,6 +5,8 @@
 
 mod buffer;
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzz;
 mod h1;
 mod prober;
 mod role;

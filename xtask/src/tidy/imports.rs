@@ -19,7 +19,7 @@ struct Rule {
     packages: Option<&'static [&'static str]>,
 }
 
-const RULES: [Rule; 13] = [
+const RULES: [Rule; 14] = [
     Rule { name: "model", siblings: &[], packages: Some(&["thiserror"]) },
     Rule {
         name: "wire",
@@ -44,11 +44,16 @@ const RULES: [Rule; 13] = [
     },
     Rule { name: "sim", siblings: &["model", "wire", "agent"], packages: None },
     Rule { name: "e2e", siblings: &[], packages: Some(&["nix", "rcgen", "serde_json", "tempfile"]) },
+    Rule {
+        name: "fuzz",
+        siblings: &["proxy", "wire"],
+        packages: Some(&["crc32fast", "libfuzzer-sys", "serde"]),
+    },
     Rule { name: "xtask", siblings: &[], packages: Some(&["serde_json"]) },
 ];
 
 /// Packages that only these crates may name.
-const OWNERS: [(&str, &[&str]); 18] = [
+const OWNERS: [(&str, &[&str]); 19] = [
     ("axum", &["admin"]),
     ("clap", &["handover"]),
     ("hickory-resolver", &["drivers"]),
@@ -56,6 +61,7 @@ const OWNERS: [(&str, &[&str]); 18] = [
     ("hyper", &["admin", "handover"]),
     ("hyper-util", &["admin", "handover"]),
     ("libc", &["host"]),
+    ("libfuzzer-sys", &["fuzz"]),
     ("miette", &["handover"]),
     ("nix", &["host", "e2e"]),
     ("redb", &["drivers"]),

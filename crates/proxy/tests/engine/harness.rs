@@ -95,7 +95,8 @@ impl Peer {
             let found = self.buffer.windows(end.len()).position(|window| window == end.as_bytes());
             if let Some(at) = found {
                 let rest = self.buffer.split_off(at + end.len());
-                return Some(String::from_utf8(std::mem::replace(&mut self.buffer, rest)).unwrap());
+                let bytes = std::mem::replace(&mut self.buffer, rest);
+                return Some(String::from_utf8_lossy(&bytes).into_owned());
             }
             if !self.more() {
                 return None;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod connections;
+mod corpus;
 mod forwarding;
 mod harness;
 mod holds;
