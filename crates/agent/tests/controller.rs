@@ -33,11 +33,13 @@ fn boot(instances: u32) -> Boot {
         admin_bind_is_default: true,
         proxy_threads: 1,
         access_log: true,
+        access_log_settings: Default::default(),
         log: Default::default(),
         instance_ports: (20_000, 20_099),
         listeners: BTreeMap::new(),
         routes: Vec::new(),
         services: BTreeMap::from([("shop".to_owned(), service(instances))]),
+        fronted: Default::default(),
     };
     Boot {
         v: 1,

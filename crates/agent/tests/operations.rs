@@ -47,11 +47,13 @@ fn manifest(services: &[(&str, Service)]) -> Manifest {
         admin_bind_is_default: true,
         proxy_threads: 1,
         access_log: true,
+        access_log_settings: Default::default(),
         log: Default::default(),
         instance_ports: (20_000, 20_099),
         listeners: BTreeMap::new(),
         routes: Vec::new(),
         services: services.iter().map(|(name, service)| ((*name).to_owned(), service.clone())).collect(),
+        fronted: Default::default(),
     }
 }
 
@@ -581,6 +583,9 @@ fn a_listener_is_closed_when_no_proxy_uses_it_any_more() {
         head_bytes_max: 1,
         headers_max: 1,
         body_bytes_max: 1,
+        tls: Vec::new(),
+        trusted_proxies: Vec::new(),
+        https_redirect: None,
     };
     let mut scene = Scene::new(&[("shop", service(1))]);
     scene.done();

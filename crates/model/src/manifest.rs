@@ -11,10 +11,15 @@ use std::time::Duration;
 use crate::id::{ListenerName, ServiceName};
 
 mod service;
+mod traffic;
 
 pub use service::{
     Account, Dependency, DependsUntil, Hook, Hooks, Limits, Liveness, LivenessCheck, Mode, Output, Readiness,
     ReadinessCheck, Reload, ReloadBy, Restart, RestartPolicy, Service, Stop, StopSignal,
+};
+pub use traffic::{
+    AccessLog, AccessLogFormat, Algorithm, Balance, Certificate, Fronted, HashKey, Maintenance, Network,
+    NetworkError, Outlier, Place, PlaceAddress, Probe, Retry, RouteShare, Sticky, Traffic, Upstream,
 };
 
 /// A whole checked manifest.
@@ -36,6 +41,8 @@ pub struct Manifest {
     pub routes: Vec<Route>,
     /// Services by name.
     pub services: BTreeMap<ServiceName, Service>,
+    /// Services of which only the endpoints are known, by name; none has a name of those above.
+    pub fronted: BTreeMap<ServiceName, Fronted>,
 }
 
 /// `[admin]`.
@@ -52,8 +59,8 @@ pub struct Admin {
 pub struct ProxySettings {
     /// Worker threads, at least 1.
     pub threads: u32,
-    /// Write `logs/access.log`.
-    pub access_log: bool,
+    /// How `logs/access.log` is written; `None`: not at all.
+    pub access_log: Option<AccessLog>,
 }
 
 /// `[log]`: what Handover says of itself, in `logs/handover.log`.
@@ -115,6 +122,12 @@ pub struct Listener {
     pub headers_max: usize,
     /// Largest request body; larger is answered 413.
     pub body_bytes_max: u64,
+    /// TLS is spoken on it, with the first of these for names that none of them has; empty: it is not.
+    pub tls: Vec<Certificate>,
+    /// Whose forwarding headers are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Every request is sent to that listener, which has TLS.
+    pub https_redirect: Option<ListenerName>,
 }
 
 /// `[[route]]`.
@@ -126,8 +139,8 @@ pub struct Route {
     pub host: HostPattern,
     /// Path prefix, on segment boundaries; `/` matches all. The longest prefix wins.
     pub path: String,
-    /// Where its requests go.
-    pub service: ServiceName,
+    /// Where its requests go, by weight; never empty.
+    pub to: Vec<RouteShare>,
 }
 
 /// Which `Host` a route matches. Exact beats wildcard beats any.
@@ -141,17 +154,6 @@ pub enum HostPattern {
     Suffix(String),
 }
 
-/// `[service.NAME.upstream]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upstream {
-    /// For a connection to an instance.
-    pub connect_timeout: Duration,
-    /// From the request's last byte to the response's first, and between any two bytes of it.
-    pub response_timeout: Duration,
-    /// A connection idle for longer is not used again.
-    pub idle_reuse: Duration,
-}
-
 /// `[service.NAME.rollout]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rollout {
@@ -163,6 +165,8 @@ pub struct Rollout {
     pub max_surge: u32,
     /// Rolling: how many fewer than `instances` may be ready. Never 0 together with `max_surge`.
     pub max_unavailable: u32,
+    /// What keeps a visitor on the release it got first; `None`: nothing.
+    pub sticky: Option<Sticky>,
 }
 
 /// How a new release takes over.

@@ -53,11 +53,13 @@ pub fn boot(services: BTreeMap<String, Service>) -> Boot {
         admin_bind_is_default: true,
         proxy_threads: 2,
         access_log: true,
+        access_log_settings: Default::default(),
         log: Default::default(),
         instance_ports: (20_000, 20_999),
         listeners: BTreeMap::new(),
         routes: Vec::new(),
         services,
+        fronted: Default::default(),
     };
     Boot {
         v: 1,
@@ -120,5 +122,8 @@ pub fn listener(port: u16) -> Listener {
         head_bytes_max: 16 << 10,
         headers_max: 100,
         body_bytes_max: 1 << 20,
+        tls: Vec::new(),
+        trusted_proxies: Vec::new(),
+        https_redirect: None,
     }
 }

@@ -37,7 +37,8 @@ fn walk(path: &str, holds: &Value, given: &Value, keys: &mut Vec<String>) {
 
 /// As the manifest's file calls it.
 fn file_key(path: &str) -> String {
-    let path = path.strip_suffix("_ms").unwrap_or(path);
+    let units = ["_ms", "_s", "_percent", "_milli"];
+    let path = units.iter().find_map(|unit| path.strip_suffix(unit)).unwrap_or(path);
     let whole = match path {
         "admin_bind" => "admin.bind",
         "proxy_threads" => "proxy.threads",
@@ -46,15 +47,24 @@ fn file_key(path: &str) -> String {
         "routes" => "route",
         other => other,
     };
+    if whole.starts_with("access_log_settings") {
+        return "proxy.access_log".to_owned();
+    }
     let renamed = match whole.split_once('.') {
+        Some(("fronted", rest)) => format!("service.{}", rest.replacen(".probe", ".readiness", 1)),
         Some(("services", rest)) => format!("service.{rest}"),
         Some(("listeners", rest)) => format!("listener.{rest}"),
         _ => whole.to_owned(),
     };
     // What has one form in the file is several values here.
-    for (value, key) in
-        [(".readiness.check", ".readiness"), (".liveness.check", ".liveness"), (".reload.by", ".reload")]
-    {
+    for (value, key) in [
+        (".readiness.check", ".readiness"),
+        (".readiness.http_path", ".readiness"),
+        (".liveness.check", ".liveness"),
+        (".reload.by", ".reload"),
+        (".balance.algorithm", ".balance.algorithm"),
+        (".rollout.sticky", ".rollout.sticky"),
+    ] {
         if let Some((service, _)) = renamed.split_once(value) {
             return format!("{service}{key}");
         }
@@ -65,6 +75,26 @@ fn file_key(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn settings_of_traffic_are_named_as_the_file_names_them() {
+        for (path, key) in [
+            ("access_log_settings.sample", "proxy.access_log"),
+            ("listeners.web.trusted_proxies", "listener.web.trusted_proxies"),
+            ("fronted.api.endpoints", "service.api.endpoints"),
+            ("fronted.api.probe", "service.api.readiness"),
+            ("fronted.api.probe.http_path", "service.api.readiness"),
+            ("fronted.api.probe.interval_ms", "service.api.readiness.interval"),
+            ("services.a.upstream.request_timeout_ms", "service.a.upstream.request_timeout"),
+            ("services.a.retry.budget_percent", "service.a.retry.budget"),
+            ("services.a.outlier.success_rate_stdev_milli", "service.a.outlier.success_rate_stdev"),
+            ("services.a.maintenance.retry_after_s", "service.a.maintenance.retry_after"),
+            ("services.a.balance.algorithm.hash.header", "service.a.balance.algorithm"),
+            ("services.a.rollout.sticky.cookie.max_age_s", "service.a.rollout.sticky"),
+        ] {
+            assert_eq!(file_key(path), key);
+        }
+    }
 
     #[test]
     fn keys_are_named_as_the_file_names_them() {

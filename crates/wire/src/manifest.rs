@@ -12,16 +12,26 @@ use model::manifest as checked;
 use serde::{Deserialize, Serialize};
 
 mod service;
+mod traffic;
 
 pub use service::{
     Dependency, DependsUntil, Hook, Liveness, LivenessCheck, Mode, Output, Readiness, ReadinessCheck, Reload,
-    ReloadBy, Restart, RestartPolicy, Rollout, Service, Stop, StopSignal, Strategy, Upstream,
+    ReloadBy, Restart, RestartPolicy, Rollout, Service, Stop, StopSignal, Strategy,
 };
+pub use traffic::{Fronted, Place, PlaceAddress, Probe, TUNNEL_IDLE_MS, Upstream};
+
+use crate::routes::{AccessLogSettings, CertificateFiles, Split};
 
 /// Why a stored manifest does not read back.
 #[derive(Debug, thiserror::Error)]
-#[error("a stored manifest is not valid: {0}")]
-pub struct ManifestError(#[from] model::id::IdError);
+pub enum ManifestError {
+    /// One of its names is none.
+    #[error("a stored manifest is not valid: {0}")]
+    Id(#[from] model::id::IdError),
+    /// One of its networks is none.
+    #[error("a stored manifest is not valid: `{0}`: {1}")]
+    Network(String, checked::NetworkError),
+}
 
 /// A whole checked manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +47,9 @@ pub struct Manifest {
     /// Write the access log.
     #[serde(default)]
     pub access_log: bool,
+    /// How its lines look.
+    #[serde(default)]
+    pub access_log_settings: AccessLogSettings,
     /// Handover's own log.
     #[serde(default)]
     pub log: OwnLog,
@@ -48,6 +61,9 @@ pub struct Manifest {
     pub routes: Vec<Route>,
     /// By name.
     pub services: BTreeMap<String, Service>,
+    /// Services of which only the endpoints are known, by name.
+    #[serde(default)]
+    pub fronted: BTreeMap<String, Fronted>,
 }
 
 /// `[listener.NAME]`.
@@ -69,6 +85,15 @@ pub struct Listener {
     pub headers_max: usize,
     /// Bytes.
     pub body_bytes_max: u64,
+    /// Absolute paths.
+    #[serde(default)]
+    pub tls: Vec<CertificateFiles>,
+    /// Networks.
+    #[serde(default)]
+    pub trusted_proxies: Vec<String>,
+    /// Listener.
+    #[serde(default)]
+    pub https_redirect: Option<String>,
 }
 
 /// `[[route]]`.
@@ -80,8 +105,11 @@ pub struct Route {
     pub host: Option<String>,
     /// Prefix.
     pub path: String,
-    /// Service.
+    /// Service; with `split`, its first one.
     pub service: String,
+    /// Services by weight; empty: all requests go to `service`.
+    #[serde(default)]
+    pub split: Vec<Split>,
 }
 
 /// `[log]`.
@@ -129,12 +157,14 @@ impl From<&checked::Manifest> for Manifest {
             admin_bind: m.admin.bind,
             admin_bind_is_default: m.admin.bind_is_default,
             proxy_threads: m.proxy.threads,
-            access_log: m.proxy.access_log,
+            access_log: m.proxy.access_log.is_some(),
+            access_log_settings: m.proxy.access_log.as_ref().map(Into::into).unwrap_or_default(),
             log: m.log.into(),
             instance_ports: m.instances.ports,
             listeners: m.listeners.iter().map(|(name, l)| (name.to_string(), l.into())).collect(),
             routes: m.routes.iter().map(Into::into).collect(),
             services: m.services.iter().map(|(name, s)| (name.to_string(), s.into())).collect(),
+            fronted: m.fronted.iter().map(|(name, f)| (name.to_string(), f.into())).collect(),
         }
     }
 }
@@ -145,21 +175,27 @@ impl TryFrom<&Manifest> for checked::Manifest {
     fn try_from(m: &Manifest) -> Result<Self, ManifestError> {
         let mut listeners = BTreeMap::new();
         for (name, l) in &m.listeners {
-            listeners.insert(name.parse()?, l.into());
+            listeners.insert(name.parse()?, l.try_into()?);
         }
         let mut services = BTreeMap::new();
         for (name, s) in &m.services {
             services.insert(name.parse()?, s.try_into()?);
         }
+        let mut fronted = BTreeMap::new();
+        for (name, f) in &m.fronted {
+            fronted.insert(name.parse()?, f.into());
+        }
+        let access_log = m.access_log.then(|| (&m.access_log_settings).into());
         Ok(Self {
             state_dir: m.state_dir.clone(),
             admin: checked::Admin { bind: m.admin_bind, bind_is_default: m.admin_bind_is_default },
-            proxy: checked::ProxySettings { threads: m.proxy_threads, access_log: m.access_log },
+            proxy: checked::ProxySettings { threads: m.proxy_threads, access_log },
             log: m.log.into(),
             instances: checked::InstanceSettings { ports: m.instance_ports },
             listeners,
             routes: m.routes.iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             services,
+            fronted,
         })
     }
 }
@@ -175,13 +211,21 @@ impl From<&checked::Listener> for Listener {
             head_bytes_max: l.head_bytes_max,
             headers_max: l.headers_max,
             body_bytes_max: l.body_bytes_max,
+            tls: l.tls.iter().map(Into::into).collect(),
+            trusted_proxies: l.trusted_proxies.iter().map(ToString::to_string).collect(),
+            https_redirect: l.https_redirect.as_ref().map(ToString::to_string),
         }
     }
 }
 
-impl From<&Listener> for checked::Listener {
-    fn from(l: &Listener) -> Self {
-        Self {
+impl TryFrom<&Listener> for checked::Listener {
+    type Error = ManifestError;
+
+    fn try_from(l: &Listener) -> Result<Self, ManifestError> {
+        let network = |text: &String| {
+            text.parse::<checked::Network>().map_err(|why| ManifestError::Network(text.clone(), why))
+        };
+        Ok(Self {
             bind: l.bind,
             backlog: l.backlog,
             header_timeout: Duration::from_millis(l.header_timeout_ms),
@@ -190,7 +234,10 @@ impl From<&Listener> for checked::Listener {
             head_bytes_max: l.head_bytes_max,
             headers_max: l.headers_max,
             body_bytes_max: l.body_bytes_max,
-        }
+            tls: l.tls.iter().map(Into::into).collect(),
+            trusted_proxies: l.trusted_proxies.iter().map(network).collect::<Result<_, _>>()?,
+            https_redirect: l.https_redirect.as_ref().map(|name| name.parse()).transpose()?,
+        })
     }
 }
 
@@ -201,7 +248,10 @@ impl From<&checked::Route> for Route {
             checked::HostPattern::Exact(host) => Some(host.clone()),
             checked::HostPattern::Suffix(suffix) => Some(format!("*{suffix}")),
         };
-        Self { listener: r.listener.to_string(), host, path: r.path.clone(), service: r.service.to_string() }
+        let service = r.to.first().map(|share| share.service.to_string()).unwrap_or_default();
+        // One has all of it, whatever its weight.
+        let split = if r.to.len() > 1 { r.to.iter().map(Into::into).collect() } else { Vec::new() };
+        Self { listener: r.listener.to_string(), host, path: r.path.clone(), service, split }
     }
 }
 
@@ -216,7 +266,14 @@ impl TryFrom<&Route> for checked::Route {
                 None => checked::HostPattern::Exact(host.clone()),
             },
         };
-        Ok(Self { listener: r.listener.parse()?, host, path: r.path.clone(), service: r.service.parse()? })
+        let mut to = Vec::new();
+        for share in &r.split {
+            to.push(checked::RouteShare { service: share.service.parse()?, weight: share.weight });
+        }
+        if to.is_empty() {
+            to.push(checked::RouteShare { service: r.service.parse()?, weight: 1 });
+        }
+        Ok(Self { listener: r.listener.parse()?, host, path: r.path.clone(), to })
     }
 }
 

@@ -15,17 +15,18 @@ use serde::de::DeserializeOwned;
 use wire::exec::{ExecSpec, SpawnSpec};
 use wire::link::{ExitStatus, FromHolder, Hello, StopLevel, ToHolder};
 use wire::manifest::{
-    Dependency, DependsUntil, Hook, Listener, Liveness, LivenessCheck, Manifest, Mode, Output, Readiness,
-    ReadinessCheck, Reload, ReloadBy, Restart, RestartPolicy, Rollout, Route, Service, Stop, StopSignal,
-    Strategy, Upstream,
+    Dependency, DependsUntil, Fronted, Hook, Listener, Liveness, LivenessCheck, Manifest, Mode, Output,
+    Place, PlaceAddress, Probe, Readiness, ReadinessCheck, Reload, ReloadBy, Restart, RestartPolicy, Rollout,
+    Route, Service, Stop, StopSignal, Strategy, Upstream,
 };
 use wire::record::{
     OperationKind, OperationRecord, Phase, Receipt, Record, ReleaseRecord, RolloutKind, RolloutRecord,
     ServiceRecord, Verdict, Warm,
 };
 use wire::routes::{
-    AccessLogSettings, Address, Endpoint, EndpointState, Hold, ListenerSettings, ProbeSettings,
-    ReleaseTraffic, Route as TableRoute, RouteTable, ServiceTraffic,
+    AccessLogFormat, AccessLogSettings, Address, Algorithm, BalanceSettings, CertificateFiles, Endpoint,
+    EndpointState, HashKey, Hold, ListenerSettings, Maintenance, OutlierSettings, ProbeSettings,
+    ReleaseTraffic, RetrySettings, Route as TableRoute, RouteTable, ServiceTraffic, Split, Sticky,
 };
 use wire::sealed::Boot;
 use wire::traffic::{Counters, FromProxy, ListenerCounters, ReleaseCounters, SeriesCounters, ToProxy};
@@ -351,13 +352,63 @@ fn service() -> Service {
             stop_codes: vec![64, 78],
             unready_after_ms: 300_000,
         },
-        upstream: Upstream { connect_timeout_ms: 2_000, response_timeout_ms: 60_000, idle_reuse_ms: 2_000 },
+        upstream: upstream(),
+        retry: RetrySettings {
+            attempts: 2,
+            budget_percent: 10,
+            statuses: vec![502, 503],
+            non_idempotent: true,
+        },
+        balance: BalanceSettings {
+            algorithm: Algorithm::Hash(HashKey::Cookie("session".into())),
+            slow_start_ms: 10_000,
+            requests_max: 64,
+            ..BalanceSettings::default()
+        },
+        outlier: Some(OutlierSettings::default()),
+        paths: vec!["/api/order/{id}".into()],
+        maintenance: Some(Maintenance { on: true, retry_after_s: 60, page: Some("<p>soon</p>".into()) }),
         rollout: Rollout {
             strategy: Strategy::Rolling,
             keep_warm_ms: 600_000,
             max_surge: 1,
             max_unavailable: 0,
+            sticky: Some(Sticky::Cookie { name: "handover_release".into(), max_age_s: 86_400 }),
         },
+    }
+}
+
+fn upstream() -> Upstream {
+    Upstream {
+        connect_timeout_ms: 2_000,
+        response_timeout_ms: 60_000,
+        idle_reuse_ms: 2_000,
+        request_timeout_ms: 30_000,
+        tunnel_idle_timeout_ms: 600_000,
+    }
+}
+
+fn fronted() -> Fronted {
+    let place = |address| Place { address, weight: 5 };
+    Fronted {
+        endpoints: vec![
+            place(PlaceAddress::Tcp("10.0.0.5:9000".parse().unwrap())),
+            place(PlaceAddress::Unix("/run/app.sock".into())),
+            place(PlaceAddress::Name("backend.internal".into(), 8_080)),
+        ],
+        probe: Some(Probe {
+            http_path: Some("/healthz".into()),
+            interval_ms: 1_000,
+            timeout_ms: 2_000,
+            rise: 2,
+            fall: 3,
+        }),
+        upstream: upstream(),
+        retry: RetrySettings::default(),
+        balance: BalanceSettings { algorithm: Algorithm::RoundRobin, ..BalanceSettings::default() },
+        outlier: None,
+        paths: vec![],
+        maintenance: None,
     }
 }
 
@@ -371,12 +422,19 @@ fn manifest() -> Manifest {
         head_bytes_max: 32_768,
         headers_max: 100,
         body_bytes_max: 1 << 30,
+        tls: vec![CertificateFiles { certificate: "/etc/cert.pem".into(), key: "/etc/key.pem".into() }],
+        trusted_proxies: vec!["10.0.0.0/8".into()],
+        https_redirect: Some("secure".into()),
     };
     let route = |host: Option<&str>| Route {
         listener: "web".into(),
         host: host.map(Into::into),
         path: "/".into(),
         service: "shop".into(),
+        split: vec![
+            Split { service: "shop".into(), weight: 80 },
+            Split { service: "api".into(), weight: 20 },
+        ],
     };
     Manifest {
         state_dir: "/var/lib/handover".into(),
@@ -384,11 +442,17 @@ fn manifest() -> Manifest {
         admin_bind_is_default: true,
         proxy_threads: 4,
         access_log: true,
+        access_log_settings: AccessLogSettings {
+            format: AccessLogFormat::Combined,
+            sample: 1_000,
+            query: true,
+        },
         log: Default::default(),
         instance_ports: (20_000, 29_999),
         listeners: BTreeMap::from([("web".into(), listener)]),
         routes: vec![route(None), route(Some("shop.example.com")), route(Some("*.example.com"))],
         services: BTreeMap::from([("shop".into(), service())]),
+        fronted: BTreeMap::from([("api".into(), fronted())]),
     }
 }
 

@@ -40,6 +40,8 @@ impl Controller {
         let mut configuration = wire::manifest::Service::from(&service.settings);
         configuration.release.clone_from(source);
         configuration.version = version.to_string();
+        // It belongs to no release, and would be in the record once for each.
+        configuration.maintenance = None;
         let id = service.release_id(version, &configuration);
         let source = source.display().to_string();
         match service.release_mut(&id) {

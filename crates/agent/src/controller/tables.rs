@@ -7,30 +7,17 @@
 //! It deliberately never waits for a proxy that is gone.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use model::id::{InstanceId, ReleaseId, ServiceName};
-use model::instance::Routing;
-use model::manifest::{Mode, ReadinessCheck};
-use model::time::Instant;
-use wire::manifest::millis;
-use wire::routes::{
-    AccessLogSettings, Endpoint, EndpointState, Hold, ListenerSettings, ProbeSettings, ReleaseTraffic, Route,
-    RouteTable, ServiceTraffic,
-};
+use model::manifest::Mode;
+use wire::routes::{Endpoint, EndpointState, RouteTable};
 
-use super::services::{Service, Slot};
-use super::{Action, Base, Controller};
+use super::services::Slot;
+use super::{Action, Controller};
 
-/// All of a service's requests, in basis points.
-const WEIGHT_ALL: u16 = 10_000;
-/// Requests wait for so long while a service that cannot run twice is between two processes, and so many.
-const HOLD: Hold = Hold { timeout_ms: 30_000, requests_max: 1_000 };
-/// Nobody waits for a start that is further away.
-const HELD_BEFORE_START: Duration = Duration::from_secs(10);
-/// Where instances listen.
-const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+mod content;
+
+pub(super) use content::hold_due;
 
 /// One living proxy.
 #[derive(Debug, Clone, Copy)]
@@ -209,15 +196,15 @@ impl Controller {
         RouteTable {
             generation: 0,
             threads: manifest.proxy.threads,
-            access_log: manifest.proxy.access_log,
-            access_log_settings: AccessLogSettings::default(),
-            listeners: listeners(&self.base),
-            routes: routes(&self.base),
+            access_log: manifest.proxy.access_log.is_some(),
+            access_log_settings: manifest.proxy.access_log.as_ref().map(Into::into).unwrap_or_default(),
+            listeners: self.listener_settings(),
+            routes: content::routes(&self.base),
             services: self
                 .services
                 .iter()
                 .filter(|(_, service)| service.settings.mode == Mode::Proxied)
-                .map(|(name, service)| (name.to_string(), traffic(service, now)))
+                .map(|(name, service)| (name.to_string(), content::traffic(service, now)))
                 .collect(),
             refused,
         }
@@ -230,155 +217,4 @@ fn is_serving(table: &RouteTable, id: &InstanceId) -> bool {
     let endpoints =
         traffic.releases.iter().filter(|known| known.release == release).flat_map(|r| &r.endpoints);
     endpoints.into_iter().any(|e| e.instance == instance && e.state == EndpointState::Serving)
-}
-
-fn listeners(base: &Base) -> BTreeMap<String, ListenerSettings> {
-    let settings = |listener: &model::manifest::Listener| ListenerSettings {
-        header_timeout_ms: millis(listener.header_timeout),
-        idle_timeout_ms: millis(listener.idle_timeout),
-        body_timeout_ms: millis(listener.body_timeout),
-        head_bytes_max: u32::try_from(listener.head_bytes_max).unwrap_or(u32::MAX),
-        headers_max: u32::try_from(listener.headers_max).unwrap_or(u32::MAX),
-        body_bytes_max: listener.body_bytes_max,
-        ..ListenerSettings::UNNAMED
-    };
-    base.manifest.listeners.iter().map(|(name, listener)| (name.to_string(), settings(listener))).collect()
-}
-
-fn routes(base: &Base) -> Vec<Route> {
-    let route = |route: &wire::manifest::Route| Route {
-        listener: route.listener.clone(),
-        host: route.host.clone(),
-        path: route.path.clone(),
-        service: route.service.clone(),
-        split: Vec::new(),
-    };
-    base.wire.routes.iter().map(route).collect()
-}
-
-fn traffic(service: &Service, now: Instant) -> ServiceTraffic {
-    let mut groups: BTreeMap<&ReleaseId, Vec<Endpoint>> = BTreeMap::new();
-    for (id, slot) in &service.slots {
-        let Some(port) = slot.port else { continue };
-        let state = match slot.machine.routing() {
-            Routing::Absent => continue,
-            Routing::Ready => EndpointState::Serving,
-            Routing::Unready(_) if service.last_admitted(&id.release) == Some(id) => EndpointState::Serving,
-            Routing::Unready(_) | Routing::Candidate => EndpointState::Candidate,
-            Routing::Draining => EndpointState::Draining,
-        };
-        let address = SocketAddr::new(LOOPBACK, port).into();
-        let endpoint = Endpoint { instance: id.to_string(), address, state, weight: 1, supervised: true };
-        groups.entry(&id.release).or_default().push(endpoint);
-    }
-    let receiver = receiver(service, &groups);
-    let shares = shares(service, &groups);
-    let weight = |id: &ReleaseId| match &shares {
-        Some(shares) => shares.iter().find(|(release, _)| *release == id).map_or(0, |(_, weight)| *weight),
-        None if Some(id) == receiver => WEIGHT_ALL,
-        None => 0,
-    };
-    let releases = groups.iter().map(|(id, endpoints)| ReleaseTraffic {
-        release: id.to_string(),
-        weight: weight(id),
-        endpoints: endpoints.clone(),
-    });
-    let settings = &service.settings;
-    ServiceTraffic {
-        releases: releases.collect(),
-        probe: probe(service),
-        connect_timeout_ms: millis(settings.upstream.connect_timeout),
-        response_timeout_ms: millis(settings.upstream.response_timeout),
-        idle_reuse_ms: millis(settings.upstream.idle_reuse),
-        hold: holds_requests(service, now).then_some(HOLD),
-        ..ServiceTraffic::default()
-    }
-}
-
-/// Two releases that both serve share in proportion to what each has ready; `None` where one has it all.
-fn shares<'a>(
-    service: &'a Service,
-    groups: &BTreeMap<&ReleaseId, Vec<Endpoint>>,
-) -> Option<[(&'a ReleaseId, u16); 2]> {
-    let [from, to] = service.sharers()?;
-    let serving = |release: &ReleaseId| {
-        let serving = groups.get(release).into_iter().flatten();
-        serving.filter(|endpoint| endpoint.state == EndpointState::Serving).count()
-    };
-    // An instance that is only the last of its release counts for nothing beside one that is ready.
-    let counted = |release: &ReleaseId, other: &ReleaseId| {
-        let ready = usize::try_from(service.ready(release)).unwrap_or(usize::MAX);
-        if ready == 0 && service.ready(other) == 0 { serving(release) } else { ready.min(serving(release)) }
-    };
-    let (old, new) = (counted(from, to), counted(to, from));
-    if old + new == 0 {
-        return None;
-    }
-    let share = usize::from(WEIGHT_ALL) * new / (old + new);
-    let share = u16::try_from(share).unwrap_or(WEIGHT_ALL);
-    Some([(from, WEIGHT_ALL - share), (to, share)])
-}
-
-/// A service that cannot run twice is between two processes, and the next one is near.
-fn holds_requests(service: &Service, now: Instant) -> bool {
-    if service.rollout.as_ref().is_some_and(|running| running.machine.holds_requests()) {
-        return true;
-    }
-    if !service.is_exclusive() || service.desired.stopped || service.desired.removed {
-        return false;
-    }
-    if service.operating().is_some_and(super::operating::Operation::holds_requests) {
-        return true;
-    }
-    let mut slots = service.slots.values();
-    let (Some(slot), None) = (slots.next(), slots.next()) else { return false };
-    match slot.machine.routing() {
-        Routing::Candidate => true,
-        Routing::Absent => next_start(slot, now).is_some_and(|left| left <= HELD_BEFORE_START),
-        Routing::Ready | Routing::Unready(_) | Routing::Draining => false,
-    }
-}
-
-/// Until its next start, where it waits for that.
-fn next_start(slot: &Slot, now: Instant) -> Option<Duration> {
-    slot.machine.next_start().map(|at| now.until(at))
-}
-
-/// When the next start of a service that cannot run twice comes so near that requests may wait for it.
-pub(super) fn hold_due(service: &Service, now: Instant) -> Option<Instant> {
-    let at = service.slots.values().filter_map(|slot| slot.machine.next_start()).min();
-    let wait =
-        at.filter(|_| service.is_exclusive()).map(|at| now.until(at).saturating_sub(HELD_BEFORE_START));
-    wait.filter(|wait| !wait.is_zero()).map(|wait| now + wait)
-}
-
-/// Until a release is promoted its share goes to the former one while it has nothing that could answer.
-fn receiver<'a>(service: &'a Service, groups: &BTreeMap<&ReleaseId, Vec<Endpoint>>) -> Option<&'a ReleaseId> {
-    let (first, second) = service.receivers();
-    let answers = |release: &ReleaseId| {
-        groups.get(release).is_some_and(|group| group.iter().any(|e| e.state == EndpointState::Serving))
-    };
-    match (first, second) {
-        (Some(first), Some(second)) if !answers(first) && answers(second) => Some(second),
-        (first, _) => first,
-    }
-}
-
-fn probe(service: &Service) -> Option<ProbeSettings> {
-    let readiness = &service.settings.readiness;
-    let http_path = match &readiness.check {
-        ReadinessCheck::Http(path) => Some(path.clone()),
-        ReadinessCheck::Tcp => None,
-        ReadinessCheck::Notify
-        | ReadinessCheck::Log(_)
-        | ReadinessCheck::Command(_)
-        | ReadinessCheck::AliveFor(_) => return None,
-    };
-    Some(ProbeSettings {
-        http_path,
-        interval_ms: millis(readiness.interval),
-        timeout_ms: millis(readiness.timeout),
-        rise: readiness.rise,
-        fall: readiness.fall,
-    })
 }

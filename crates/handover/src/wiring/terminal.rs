@@ -46,11 +46,13 @@ mod tests {
             admin_bind_is_default: true,
             proxy_threads: 1,
             access_log: false,
+            access_log_settings: Default::default(),
             log: Default::default(),
             instance_ports: (1, 2),
             listeners: Default::default(),
             routes: Vec::new(),
             services: Default::default(),
+            fronted: Default::default(),
         };
         Boot {
             v: 1,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Rollout, Upstream};
+use super::{Rollout, Traffic};
 use crate::id::{ServiceName, Version};
 
 /// `[service.NAME]`.
@@ -54,8 +54,8 @@ pub struct Service {
     pub depends_on: Vec<Dependency>,
     /// How its output is kept.
     pub output: Output,
-    /// Connections to its instances.
-    pub upstream: Upstream,
+    /// How requests reach its instances.
+    pub traffic: Traffic,
     /// How a new release takes over.
     pub rollout: Rollout,
 }

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use model::manifest as checked;
 use serde::{Deserialize, Serialize};
 
+use super::{TUNNEL_IDLE_MS, Upstream};
+use crate::routes::{BalanceSettings, Maintenance, OutlierSettings, RetrySettings, Sticky};
+
 mod convert;
 
 /// `[service.NAME]`.
@@ -76,6 +79,21 @@ pub struct Service {
     pub output: Output,
     /// Upstream connections.
     pub upstream: Upstream,
+    /// Retries.
+    #[serde(default)]
+    pub retry: RetrySettings,
+    /// Balance.
+    #[serde(default)]
+    pub balance: BalanceSettings,
+    /// Ejection.
+    #[serde(default = "super::traffic::outlier")]
+    pub outlier: Option<OutlierSettings>,
+    /// Endpoint groups.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// Maintenance.
+    #[serde(default)]
+    pub maintenance: Option<Maintenance>,
     /// Rollout.
     pub rollout: Rollout,
 }
@@ -129,12 +147,20 @@ impl Service {
                 connect_timeout_ms: 1_000,
                 response_timeout_ms: 30_000,
                 idle_reuse_ms: 2_000,
+                request_timeout_ms: 0,
+                tunnel_idle_timeout_ms: TUNNEL_IDLE_MS,
             },
+            retry: RetrySettings::default(),
+            balance: BalanceSettings::default(),
+            outlier: Some(OutlierSettings::default()),
+            paths: Vec::new(),
+            maintenance: None,
             rollout: Rollout {
                 strategy: Strategy::BlueGreen,
                 keep_warm_ms: 60_000,
                 max_surge: 1,
                 max_unavailable: 0,
+                sticky: None,
             },
         }
     }
@@ -236,17 +262,6 @@ pub enum RestartPolicy {
     Never,
 }
 
-/// `[service.NAME.upstream]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Upstream {
-    /// Milliseconds.
-    pub connect_timeout_ms: u64,
-    /// Milliseconds.
-    pub response_timeout_ms: u64,
-    /// Milliseconds.
-    pub idle_reuse_ms: u64,
-}
-
 /// `[service.NAME.rollout]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollout {
@@ -260,6 +275,9 @@ pub struct Rollout {
     /// Instances.
     #[serde(default)]
     pub max_unavailable: u32,
+    /// Stickiness.
+    #[serde(default)]
+    pub sticky: Option<Sticky>,
 }
 
 /// How a new release takes over.

@@ -7,7 +7,7 @@ use model::manifest as checked;
 
 use super::{
     Dependency, DependsUntil, Hook, Liveness, LivenessCheck, Mode, Output, Readiness, ReadinessCheck, Reload,
-    ReloadBy, Restart, RestartPolicy, Rollout, Service, Stop, StopSignal, Strategy, Upstream,
+    ReloadBy, Restart, RestartPolicy, Rollout, Service, Stop, StopSignal, Strategy,
 };
 use crate::manifest::{ManifestError, millis};
 
@@ -38,7 +38,12 @@ impl From<&checked::Service> for Service {
             readiness: (&s.readiness).into(),
             stop: (&s.stop).into(),
             restart: (&s.restart).into(),
-            upstream: (&s.upstream).into(),
+            upstream: (&s.traffic.upstream).into(),
+            retry: (&s.traffic.retry).into(),
+            balance: (&s.traffic.balance).into(),
+            outlier: s.traffic.outlier.as_ref().map(Into::into),
+            paths: s.traffic.paths.clone(),
+            maintenance: s.traffic.maintenance.as_ref().map(Into::into),
             rollout: (&s.rollout).into(),
         }
     }
@@ -71,7 +76,14 @@ impl TryFrom<&Service> for checked::Service {
             readiness: (&s.readiness).into(),
             stop: (&s.stop).into(),
             restart: (&s.restart).into(),
-            upstream: (&s.upstream).into(),
+            traffic: checked::Traffic {
+                upstream: (&s.upstream).into(),
+                retry: (&s.retry).into(),
+                balance: (&s.balance).into(),
+                outlier: s.outlier.as_ref().map(Into::into),
+                paths: s.paths.clone(),
+                maintenance: s.maintenance.as_ref().map(Into::into),
+            },
             rollout: (&s.rollout).into(),
         })
     }
@@ -210,26 +222,6 @@ impl From<&Restart> for checked::Restart {
     }
 }
 
-impl From<&checked::Upstream> for Upstream {
-    fn from(u: &checked::Upstream) -> Self {
-        Self {
-            connect_timeout_ms: millis(u.connect_timeout),
-            response_timeout_ms: millis(u.response_timeout),
-            idle_reuse_ms: millis(u.idle_reuse),
-        }
-    }
-}
-
-impl From<&Upstream> for checked::Upstream {
-    fn from(u: &Upstream) -> Self {
-        Self {
-            connect_timeout: Duration::from_millis(u.connect_timeout_ms),
-            response_timeout: Duration::from_millis(u.response_timeout_ms),
-            idle_reuse: Duration::from_millis(u.idle_reuse_ms),
-        }
-    }
-}
-
 impl From<&checked::Rollout> for Rollout {
     fn from(r: &checked::Rollout) -> Self {
         let strategy = match r.strategy {
@@ -242,6 +234,7 @@ impl From<&checked::Rollout> for Rollout {
             keep_warm_ms: millis(r.keep_warm),
             max_surge: r.max_surge,
             max_unavailable: r.max_unavailable,
+            sticky: r.sticky.as_ref().map(Into::into),
         }
     }
 }
@@ -258,6 +251,7 @@ impl From<&Rollout> for checked::Rollout {
             keep_warm: Duration::from_millis(r.keep_warm_ms),
             max_surge: r.max_surge,
             max_unavailable: r.max_unavailable,
+            sticky: r.sticky.as_ref().map(Into::into),
         }
     }
 }
