@@ -193,3 +193,5 @@ pub(crate) mod testing;
 mod tests;
 #[cfg(test)]
 mod tests_services;
+#[cfg(test)]
+mod tests_traffic;

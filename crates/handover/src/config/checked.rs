@@ -11,6 +11,8 @@ mod listeners;
 mod program;
 mod replace;
 mod service;
+mod tls;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
@@ -19,8 +21,8 @@ use std::time::Duration;
 
 use model::id::{IdError, ListenerName, ServiceName};
 use model::manifest::{
-    Admin, InstanceSettings, Listener, LogFormat, LogLevel, Manifest, Mode, OwnLog, ProxySettings, Route,
-    Service,
+    AccessLog, AccessLogFormat, Admin, InstanceSettings, Listener, LogFormat, LogLevel, Manifest, Mode,
+    OwnLog, ProxySettings, Route, Service,
 };
 
 use super::defaults as default;
@@ -77,7 +79,8 @@ pub(super) fn check(
     surroundings: &Surroundings<'_>,
     problems: &mut Vec<Problem>,
 ) -> Option<Manifest> {
-    let mut checks = Checks { folder: surroundings.folder, machine: surroundings.machine, problems };
+    let mut checks =
+        Checks { folder: surroundings.folder, machine: surroundings.machine, problems, page_bytes: 0 };
     let state_dir = state_dir(&raw.state_dir, surroundings, checks.problems);
     let admin = Admin {
         bind: raw
@@ -101,7 +104,9 @@ pub(super) fn check(
     if checks.problems.iter().any(|problem| problem.severity == Severity::Error) {
         return None;
     }
-    Some(Manifest { state_dir: state_dir?, admin, proxy, log, instances, listeners, routes, services })
+    let state_dir = state_dir?;
+    let fronted = BTreeMap::new();
+    Some(Manifest { state_dir, admin, proxy, log, instances, listeners, routes, services, fronted })
 }
 
 /// Where state lives, absolute.
@@ -136,6 +141,8 @@ struct Checks<'a> {
     folder: &'a Path,
     machine: Machine,
     problems: &'a mut Vec<Problem>,
+    /// Of all maintenance pages so far.
+    page_bytes: usize,
 }
 
 impl Checks<'_> {
@@ -144,9 +151,8 @@ impl Checks<'_> {
     }
 
     fn proxy(&mut self, raw: Option<&raw::Proxy>) -> ProxySettings {
-        let Some(raw) = raw else {
-            return ProxySettings { threads: default::proxy_threads(), access_log: default::ACCESS_LOG };
-        };
+        let absent = raw::Proxy::default();
+        let raw = raw.unwrap_or(&absent);
         ProxySettings {
             threads: self.number(
                 "proxy.threads",
@@ -154,7 +160,7 @@ impl Checks<'_> {
                 default::proxy_threads(),
                 1..=PROXY_THREADS_MAX,
             ),
-            access_log: raw.access_log.or(default::ACCESS_LOG),
+            access_log: access_log(raw.access_log.get()),
         }
     }
 
@@ -245,10 +251,10 @@ impl Checks<'_> {
         }
     }
 
-    fn listeners(&mut self, raw: &raw::Manifest) -> BTreeMap<ListenerName, Listener> {
+    fn listeners(&mut self, manifest: &raw::Manifest) -> BTreeMap<ListenerName, Listener> {
         let mut listeners = BTreeMap::new();
-        for (name, raw) in entries(&raw.listener) {
-            let checked = self.listener(&format!("listener.{}", name.value), raw);
+        for (name, listener) in entries(&manifest.listener) {
+            let checked = self.listener(manifest, &name.value, listener);
             if let (Some(name), Some(checked)) = (self.name("listener", name), checked) {
                 listeners.insert(name, checked);
             }
@@ -293,6 +299,20 @@ impl Checks<'_> {
         self.duplicate_routes(given, &routes);
         routes.into_iter().flatten().collect()
     }
+}
+
+fn access_log(raw: Option<&raw::AccessLog>) -> Option<AccessLog> {
+    let absent = raw::AccessLogTable::default();
+    let table = raw.map_or(&absent, |raw| &raw.table);
+    let super::values::Percent(sample) = table.sample.or(super::values::Percent(default::ACCESS_LOG_SAMPLE));
+    raw.map_or(default::ACCESS_LOG, |raw| raw.on).then(|| AccessLog {
+        format: match table.format.or(raw::AccessLogFormat::Json) {
+            raw::AccessLogFormat::Json => AccessLogFormat::Json,
+            raw::AccessLogFormat::Combined => AccessLogFormat::Combined,
+        },
+        sample: u16::try_from(sample).expect("invariant: at most 100%"),
+        query: table.query.or(default::ACCESS_LOG_QUERY),
+    })
 }
 
 fn own_log(raw: Option<&raw::Log>) -> OwnLog {

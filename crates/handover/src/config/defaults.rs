@@ -9,6 +9,10 @@ use std::time::Duration;
 pub(super) const ADMIN_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7979);
 /// `proxy.access_log`.
 pub(super) const ACCESS_LOG: bool = true;
+/// `access_log.sample`, in basis points: every request.
+pub(super) const ACCESS_LOG_SAMPLE: u32 = 10_000;
+/// `access_log.query`: they often hold secrets.
+pub(super) const ACCESS_LOG_QUERY: bool = false;
 /// `instances.ports`: below the range from which Linux takes ports for outgoing connections.
 pub(super) const INSTANCE_PORTS: (u16, u16) = (20_000, 29_999);
 
@@ -29,6 +33,9 @@ pub(super) const BODY_BYTES_MAX: u64 = 1 << 30;
 
 /// `route.path`: everything.
 pub(super) const ROUTE_PATH: &str = "/";
+
+/// `weight` of a service in a split, and of an endpoint.
+pub(super) const WEIGHT: u32 = 1;
 
 /// `service.instances`: one, and `check` says what that means.
 pub(super) const INSTANCES: u32 = 1;
@@ -86,6 +93,45 @@ pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 /// `upstream.idle_reuse`: shorter than the keep-alive limits that servers commonly have, so that a reused
 /// connection is not one the server is just closing.
 pub(super) const IDLE_REUSE: Duration = Duration::from_secs(2);
+
+/// `upstream.request_timeout`: none, so that long downloads end by their own timeouts.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::ZERO;
+/// `upstream.tunnel_idle_timeout`: above the pings that WebSocket libraries commonly send.
+pub(super) const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// `retry.attempts`.
+pub(super) const RETRY_ATTEMPTS: u32 = 3;
+/// `retry.budget`, in basis points: retries never double the load of a service that is failing.
+pub(super) const RETRY_BUDGET: u32 = 2_000;
+/// `retry.non_idempotent`.
+pub(super) const RETRY_NON_IDEMPOTENT: bool = false;
+
+/// `balance.slow_start`.
+pub(super) const SLOW_START: Duration = Duration::ZERO;
+/// `balance.requests_max`.
+pub(super) const REQUESTS_MAX: u32 = 0;
+/// `balance.queue_max`.
+pub(super) const QUEUE_MAX: u32 = 1_000;
+/// `balance.queue_timeout`.
+pub(super) const QUEUE_TIMEOUT: Duration = Duration::from_secs(30);
+/// `balance.panic`, in basis points.
+pub(super) const PANIC: u32 = 5_000;
+
+/// `outlier.enabled`: the last admitted is never ejected, and below `balance.panic` none counts as ejected.
+pub(super) const OUTLIER_ENABLED: bool = true;
+
+/// The other keys of `outlier`.
+pub(super) fn outlier() -> model::manifest::Outlier {
+    model::manifest::Outlier::default()
+}
+
+/// `maintenance.on`.
+pub(super) const MAINTENANCE_ON: bool = false;
+/// `maintenance.retry_after`.
+pub(super) const MAINTENANCE_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// `sticky.max_age`.
+pub(super) const STICKY_MAX_AGE: Duration = Duration::from_secs(86_400);
 
 /// `rollout.keep_warm`.
 pub(super) const KEEP_WARM: Duration = Duration::from_secs(600);

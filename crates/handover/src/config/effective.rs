@@ -10,6 +10,8 @@ use super::raw;
 use super::read::{Given, Named};
 use super::units::{show_duration, show_ports, show_size};
 
+mod traffic;
+
 /// A table and its keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Section {
@@ -63,7 +65,11 @@ pub(super) fn sections(manifest: &checked::Manifest, raw: &raw::Manifest) -> Vec
         ),
         Section::new("[proxy]")
             .with("threads", manifest.proxy.threads.to_string(), proxy.map(|proxy| &proxy.threads))
-            .with("access_log", manifest.proxy.access_log.to_string(), proxy.map(|proxy| &proxy.access_log)),
+            .with(
+                "access_log",
+                traffic::access_log(manifest.proxy.access_log.as_ref()),
+                proxy.map(|proxy| &proxy.access_log),
+            ),
         own_log(&manifest.log, raw.log.get()),
         Section::new("[instances]").with(
             "ports",
@@ -118,6 +124,9 @@ fn listener(name: &str, held: &checked::Listener, raw: &raw::Listener) -> Sectio
         .with("head_bytes_max", text(show_size(held.head_bytes_max as u64)), Some(&raw.head_bytes_max))
         .with("headers_max", held.headers_max.to_string(), Some(&raw.headers_max))
         .with("body_bytes_max", text(show_size(held.body_bytes_max)), Some(&raw.body_bytes_max))
+        .with_if("tls", traffic::certificates(&held.tls), Some(&raw.tls))
+        .with("trusted_proxies", list(&held.trusted_proxies), Some(&raw.trusted_proxies))
+        .with_if("https_redirect", held.https_redirect.as_ref().map(text), Some(&raw.https_redirect))
 }
 
 fn route(held: &checked::Route, raw: &raw::Route) -> Section {
@@ -127,11 +136,11 @@ fn route(held: &checked::Route, raw: &raw::Route) -> Section {
         HostPattern::Exact(host) => section.with("host", text(host), Some(&raw.host)),
         HostPattern::Suffix(suffix) => section.with("host", text(format!("*{suffix}")), Some(&raw.host)),
     };
-    section.with("path", text(&held.path), Some(&raw.path)).with(
-        "service",
-        text(&held.service),
-        Some(&raw.service),
-    )
+    let section = section.with("path", text(&held.path), Some(&raw.path));
+    match held.to.as_slice() {
+        [one] if raw.split.is_absent() => section.with("service", text(&one.service), Some(&raw.service)),
+        shares => section.with("split", traffic::shares(shares), Some(&raw.split)),
+    }
 }
 
 fn service(name: &str, held: &checked::Service, raw: &raw::Service, sections: &mut Vec<Section>) {
@@ -160,13 +169,7 @@ fn service(name: &str, held: &checked::Service, raw: &raw::Service, sections: &m
     hooks(name, &held.hooks, raw.hooks.get(), sections);
     sections.push(output(name, &held.output, raw.output.get()));
     if held.mode == Mode::Proxied {
-        sections.push(upstream(name, &held.upstream, raw.upstream.get()));
-        let algorithm = raw.balance.get().map(|given| &given.algorithm);
-        sections.push(Section::new(format!("[service.{name}.balance]")).with(
-            "algorithm",
-            text("least-requests"),
-            algorithm,
-        ));
+        traffic::sections(name, &held.traffic, raw, sections);
     }
     sections.push(rollout(name, held, raw));
 }
@@ -178,7 +181,7 @@ fn program(name: &str, held: &checked::Service, raw: &raw::Service) -> Section {
     };
     let account = held.account.as_ref();
     let depends_on: Vec<String> = held.depends_on.iter().map(dependency).collect();
-    Section::new(format!("[service.{name}]"))
+    let section = Section::new(format!("[service.{name}]"))
         .with("release", path(&held.release), Some(&raw.release))
         .with("version", text(&held.version), Some(&raw.version))
         .with("command", list(&held.command), Some(&raw.command))
@@ -196,7 +199,8 @@ fn program(name: &str, held: &checked::Service, raw: &raw::Service) -> Section {
         .with_if("user", account.map(|account| text(&account.user)), Some(&raw.user))
         .with_if("group", account.and_then(|account| account.group.as_ref()).map(text), Some(&raw.group))
         .with_if("umask", held.umask.map(|mask| text(format!("{mask:03o}"))), Some(&raw.umask))
-        .with("depends_on", format!("[{}]", depends_on.join(", ")), Some(&raw.depends_on))
+        .with("depends_on", format!("[{}]", depends_on.join(", ")), Some(&raw.depends_on));
+    if held.mode == Mode::Worker { section } else { traffic::keys(section, &held.traffic, raw) }
 }
 
 fn dependency(held: &checked::Dependency) -> String {
@@ -308,6 +312,8 @@ fn rollout(name: &str, held: &checked::Service, raw: &raw::Service) -> Section {
         text(strategy),
         given.map(|g| &g.strategy),
     );
+    let sticky = held.rollout.sticky.as_ref().map(traffic::sticky);
+    let section = section.with_if("sticky", sticky, given.map(|g| &g.sticky));
     match held.rollout.strategy {
         Strategy::Rolling => {
             section.with("max_surge", held.rollout.max_surge.to_string(), given.map(|g| &g.max_surge)).with(
@@ -325,17 +331,6 @@ fn rollout(name: &str, held: &checked::Service, raw: &raw::Service) -> Section {
             section.with_if("exclusive", exclusive, given.map(|g| &g.exclusive))
         }
     }
-}
-
-fn upstream(name: &str, held: &checked::Upstream, given: Option<&raw::Upstream>) -> Section {
-    Section::new(format!("[service.{name}.upstream]"))
-        .with("connect_timeout", text(show_duration(held.connect_timeout)), given.map(|g| &g.connect_timeout))
-        .with(
-            "response_timeout",
-            text(show_duration(held.response_timeout)),
-            given.map(|g| &g.response_timeout),
-        )
-        .with("idle_reuse", text(show_duration(held.idle_reuse)), given.map(|g| &g.idle_reuse))
 }
 
 fn signal(signal: StopSignal) -> &'static str {
@@ -368,12 +363,12 @@ fn path(path: &std::path::Path) -> String {
     text(path.display())
 }
 
-fn list(items: &[String]) -> String {
-    let items: Vec<String> = items.iter().map(text).collect();
+fn list(items: &[impl ToString]) -> String {
+    let items: Vec<String> = items.iter().map(|item| text(item.to_string())).collect();
     format!("[{}]", items.join(", "))
 }
 
-fn numbers(items: &[i32]) -> String {
+fn numbers(items: &[impl ToString]) -> String {
     let items: Vec<String> = items.iter().map(ToString::to_string).collect();
     format!("[{}]", items.join(", "))
 }

@@ -11,6 +11,13 @@ use super::read::{Given, Named, Problems, Read, Spot, Table, choice, not_a, tabl
 use super::units::{show_duration, show_ports, show_size};
 use super::values::{Address, PathText, Ports, Size, Span, Umask};
 
+mod traffic;
+
+pub(super) use traffic::{
+    AccessLog, AccessLogFormat, AccessLogTable, Algorithm, Balance, Certificate, Certificates, Hash,
+    Maintenance, Outlier, Retry, Split, Sticky, Upstream,
+};
+
 table! {
     /// What a machine serves, and how: the manifest of Handover.
     struct Manifest {
@@ -52,8 +59,8 @@ table! {
     struct Proxy {
         /// Worker threads, 1 to 256. Default: one per core.
         threads: u64,
-        /// Write logs/access.log in the state directory.
-        access_log: bool = default::ACCESS_LOG,
+        /// Write logs/access.log in the state directory; a table says how.
+        access_log: AccessLog = default::ACCESS_LOG,
     }
     later {
         user => "leave it out: the proxy runs as the user that runs Handover for now",
@@ -115,12 +122,17 @@ table! {
         headers_max: u64 = default::HEADERS_MAX,
         /// Largest body of a request; larger is answered 413.
         body_bytes_max: Size = show_size(default::BODY_BYTES_MAX),
+        /// TLS is spoken there, with this certificate, or with one of these by the name that the client asks for.
+        tls: Certificates,
+        /// Addresses and networks (`10.0.0.0/8`) whose forwarding headers are believed and appended to. Those of all
+        /// others are dropped and written anew.
+        trusted_proxies: Vec<Spot<String>>,
+        /// Name of a listener with `tls`: every request is answered 308 to the same address there.
+        https_redirect: String,
     }
     later {
-        tls => "end TLS before Handover for now, or leave it out",
         proxy_protocol => "leave it out for now",
         keepalive => "leave it out: the system's TCP keep-alive holds; `idle_timeout` closes idle connections",
-        trusted_proxies => "leave it out: forwarding headers of clients are dropped and written anew for now",
         nonblocking => "leave it out: it belongs to services that inherit their listeners",
     }
 }
@@ -142,9 +154,10 @@ table! {
         path: String = default::ROUTE_PATH,
         /// Name of a service.
         service: String,
+        /// Services that share the requests by weight, instead of `service`.
+        split: Vec<Spot<Split>>,
     }
     later {
-        split => "name one `service` for now",
     }
 }
 
@@ -201,8 +214,16 @@ table! {
         output: Output,
         /// Connections to instances.
         upstream: Upstream,
+        /// When a request is tried again on another instance.
+        retry: Retry,
         /// Which instance gets a request.
         balance: Balance,
+        /// When an instance gets no requests for a while, for what it answered.
+        outlier: Outlier,
+        /// Endpoint groups of the access log and the metrics, such as `/api/order/{id}`; at most 64.
+        paths: Vec<Spot<String>>,
+        /// What is answered instead of the service, while it is on, and when nothing is ready.
+        maintenance: Maintenance,
         /// How a new release takes over.
         rollout: Rollout,
     }
@@ -466,39 +487,6 @@ table! {
 }
 
 table! {
-    /// Connections to instances.
-    struct Upstream {
-        /// For a connection to be made.
-        connect_timeout: Span = show_duration(default::CONNECT_TIMEOUT),
-        /// From a request's last byte to its response's first, and between any two bytes of that.
-        response_timeout: Span = show_duration(default::RESPONSE_TIMEOUT),
-        /// A connection that was idle for longer is not used again.
-        idle_reuse: Span = show_duration(default::IDLE_REUSE),
-    }
-    later {
-    }
-}
-
-table! {
-    /// Which instance gets a request.
-    struct Balance {
-        /// `least-requests`: of two chosen at random, the one with fewer requests in flight.
-        algorithm: Algorithm = "least-requests",
-    }
-    later {
-    }
-}
-
-choice! {
-    /// Which instance gets a request.
-    enum Algorithm { LeastRequests = "least-requests", }
-    later {
-        "round-robin" => "of two instances chosen at random the one with fewer requests in flight is taken for now",
-        "hash" => "of two instances chosen at random the one with fewer requests in flight is taken for now",
-    }
-}
-
-table! {
     /// How a new release takes over.
     struct Rollout {
         /// `blue-green`: all new instances get ready, then all traffic moves at once. `rolling`: instance by
@@ -512,6 +500,8 @@ table! {
         max_unavailable: u64 = default::MAX_UNAVAILABLE,
         /// Two releases of it must never run at once: the same as `recreate`.
         exclusive: bool = default::EXCLUSIVE,
+        /// What keeps a visitor on the release it got first, while that has any weight.
+        sticky: Sticky,
     }
     later {
         steps => "leave it out: it belongs to `strategy = \"canary\"`",
@@ -522,7 +512,6 @@ table! {
         rule => "leave it out: no rules judge a release yet",
         bake => "leave it out: the way back stays open for `keep_warm`",
         min_healthy => "leave it out: `max_unavailable` says how many may be missing",
-        sticky => "leave it out: visitors are not kept on a release for now",
     }
 }
 
@@ -538,14 +527,17 @@ choice! {
 type Keys = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
 
 /// The keys of every table.
-pub(super) const TABLES: [Keys; 21] = [
+pub(super) const TABLES: [Keys; 29] = [
     ("the top level", Manifest::KEYS, Manifest::LATER),
     ("[admin]", Admin::KEYS, Admin::LATER),
     ("[proxy]", Proxy::KEYS, Proxy::LATER),
+    ("[proxy.access_log]", AccessLogTable::KEYS, AccessLogTable::LATER),
     ("[log]", Log::KEYS, Log::LATER),
     ("[instances]", Instances::KEYS, Instances::LATER),
     ("[listener.NAME]", Listener::KEYS, Listener::LATER),
+    ("an entry of `tls`", Certificate::KEYS, Certificate::LATER),
     ("[[route]]", Route::KEYS, Route::LATER),
+    ("an entry of `split`", Split::KEYS, Split::LATER),
     ("[service.NAME]", Service::KEYS, Service::LATER),
     ("[service.NAME.limits]", Limits::KEYS, Limits::LATER),
     ("[service.NAME.readiness]", Readiness::KEYS, Readiness::LATER),
@@ -558,8 +550,13 @@ pub(super) const TABLES: [Keys; 21] = [
     ("an entry of `depends_on`", DependencyTable::KEYS, DependencyTable::LATER),
     ("[service.NAME.output]", Output::KEYS, Output::LATER),
     ("[service.NAME.upstream]", Upstream::KEYS, Upstream::LATER),
+    ("[service.NAME.retry]", Retry::KEYS, Retry::LATER),
     ("[service.NAME.balance]", Balance::KEYS, Balance::LATER),
+    ("`hash` of [service.NAME.balance]", Hash::KEYS, Hash::LATER),
+    ("[service.NAME.outlier]", Outlier::KEYS, Outlier::LATER),
+    ("[service.NAME.maintenance]", Maintenance::KEYS, Maintenance::LATER),
     ("[service.NAME.rollout]", Rollout::KEYS, Rollout::LATER),
+    ("`sticky` of [service.NAME.rollout]", Sticky::KEYS, Sticky::LATER),
 ];
 
 /// The tables that have a key, for a message.

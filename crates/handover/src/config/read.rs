@@ -247,11 +247,11 @@ macro_rules! table {
         $(#[$meta])*
         #[derive(Debug, Default, schemars::JsonSchema)]
         #[schemars(deny_unknown_fields)]
-        pub(super) struct $name {
+        pub(in crate::config) struct $name {
             $(
                 $(#[$field_meta])*
                 #[schemars(default $(, extend("default" = $default))?)]
-                pub(super) $field: $crate::config::read::Given<$type>,
+                pub(in crate::config) $field: $crate::config::read::Given<$type>,
             )*
         }
 
@@ -289,13 +289,13 @@ macro_rules! choice {
     ) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(super) enum $name { $( $(#[$variant_meta])* $variant, )* }
+        pub(in crate::config) enum $name { $( $(#[$variant_meta])* $variant, )* }
 
         impl $name {
             /// The words that are served.
-            pub(super) const WORDS: &'static [&'static str] = &[$($word),*];
+            pub(in crate::config) const WORDS: &'static [&'static str] = &[$($word),*];
             /// Words that are known but refused for now, and what to do meanwhile.
-            pub(super) const LATER: &'static [(&'static str, &'static str)] = &[$(($later, $instead)),*];
+            pub(in crate::config) const LATER: &'static [(&'static str, &'static str)] = &[$(($later, $instead)),*];
         }
 
         impl $crate::config::read::Read for $name {

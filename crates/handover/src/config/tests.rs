@@ -22,7 +22,7 @@ fn a_small_manifest_holds_with_every_default_filled_in() {
     let manifest = loaded.manifest;
     assert_eq!(manifest.state_dir, folder.path().join("state"));
     assert!(manifest.admin.bind_is_default && manifest.admin.bind.port() == 7979);
-    assert!(manifest.proxy.threads >= 1 && manifest.proxy.access_log);
+    assert!(manifest.proxy.threads >= 1 && manifest.proxy.access_log.is_some());
     assert_eq!(manifest.instances.ports, (20_000, 29_999));
     let service = manifest.services.values().next().unwrap();
     assert_eq!(service.release, folder.path().join("releases/v1"));
@@ -77,7 +77,7 @@ rollout = { strategy = 'blue-green', keep_warm = '1d' }
 ";
     let manifest = check(folder.path(), text).unwrap().manifest;
     assert_eq!(manifest.state_dir, folder.path().join("data"));
-    assert!(!manifest.admin.bind_is_default && !manifest.proxy.access_log);
+    assert!(!manifest.admin.bind_is_default && manifest.proxy.access_log.is_none());
     assert_eq!((manifest.proxy.threads, manifest.instances.ports), (3, (30_000, 30_100)));
     let listener = manifest.listeners.values().next().unwrap();
     assert_eq!((listener.backlog, listener.headers_max, listener.head_bytes_max), (100, 64, 16 << 10));
@@ -102,7 +102,7 @@ rollout = { strategy = 'blue-green', keep_warm = '1d' }
         (RestartPolicy::OnFailure, Duration::from_millis(100))
     );
     assert_eq!(
-        (shop.upstream.idle_reuse, shop.rollout.keep_warm),
+        (shop.traffic.upstream.idle_reuse, shop.rollout.keep_warm),
         (Duration::ZERO, Duration::from_secs(86_400))
     );
 }
@@ -228,8 +228,7 @@ fn every_key_that_is_not_served_yet_is_refused_by_name_at_its_place() {
             seen.insert(*key);
         }
     }
-    for key in
-        ["tls", "user", "split", "endpoints", "releases_dir", "steps", "sticky", "rule", "streams", "upgrade"]
+    for key in ["user", "endpoints", "releases_dir", "steps", "rule", "streams", "upgrade", "proxy_protocol"]
     {
         assert!(seen.contains(key), "{key}");
     }
@@ -240,7 +239,6 @@ fn a_choice_that_is_not_served_yet_is_refused_by_name() {
     for (more, said) in [
         ("mode = 'socket'", "`mode = \"socket\"` is not served yet"),
         ("rollout.strategy = 'canary'", "`strategy = \"canary\"` is not served yet"),
-        ("balance.algorithm = 'hash'", "`algorithm = \"hash\"` is not served yet"),
     ] {
         let report = wrong_with(more);
         assert!(report.contains(said), "{report}");
@@ -648,6 +646,10 @@ fn the_schema_has_every_default_that_check_prints() {
         "restart_codes",
         "stop_codes",
         "tcp",
+        "access_log",
+        "trusted_proxies",
+        "paths",
+        "statuses",
     ];
     for section in hello(folder.path(), "").effective() {
         let table = match section.header.trim_matches(['[', ']']).rsplit('.').next().unwrap() {
@@ -666,10 +668,15 @@ fn the_schema_has_every_default_that_check_prints() {
 #[test]
 fn what_the_schema_requires_is_what_is_missed() {
     let schema: serde_json::Value = serde_json::from_str(&schema::text()).unwrap();
-    let report = wrong("[listener.a]\n[[route]]\n[service.b]\ndepends_on = [{}]\nhooks.after_exit = {}\n");
+    let report = wrong(
+        "[listener.a]\ntls = {}\n[[route]]\n[[route]]\nlistener = 'a'\nsplit = [{}]\n\
+         [service.b]\ndepends_on = [{}]\nhooks.after_exit = {}\n",
+    );
     for (table, name) in [
         ("Listener", "listener.a"),
+        ("Certificate", "listener.a.tls"),
         ("Route", "route"),
+        ("Split", "route"),
         ("Service", "service.b"),
         ("Hook", "service.b.hooks.after_exit"),
         ("DependencyTable", "service.b.depends_on"),
@@ -679,7 +686,7 @@ fn what_the_schema_requires_is_what_is_missed() {
             assert!(report.problems.iter().any(|problem| problem.key == full), "{full}: {}", said(&report));
         }
     }
-    assert_eq!(report.problems.len(), 7, "{}", said(&report));
+    assert_eq!(report.problems.len(), 10, "{}", said(&report));
 }
 
 #[test]

@@ -156,6 +156,44 @@ pub(crate) fn show_ports((first, last): (u16, u16)) -> String {
     format!("{first}-{last}")
 }
 
+/// Reads `20%`, `12.5%`, `0.01%` as basis points.
+///
+/// # Errors
+/// Says what to write instead.
+pub(crate) fn parse_percent(text: &str) -> Result<u32, UnitError> {
+    let shape = || wrong("write a share of a hundred with its sign, such as \"20%\"");
+    let number = text.trim().strip_suffix('%').ok_or_else(shape)?.trim_end();
+    let basis_points = parse_decimal(number, 2).ok_or_else(shape)?;
+    if basis_points > 10_000 { Err(wrong("the most is \"100%\"")) } else { Ok(basis_points) }
+}
+
+/// The shortest exact text for a share in basis points.
+pub(crate) fn show_percent(basis_points: u32) -> String {
+    format!("{}%", show_decimal(basis_points, 2))
+}
+
+/// A number with at most that many digits after its point, times the power of ten that makes it whole.
+pub(crate) fn parse_decimal(text: &str, places: u32) -> Option<u32> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let digits = u32::try_from(fraction.len()).ok()?;
+    if !is_number(whole) || !is_number(fraction) || digits > places.max(1) {
+        return None;
+    }
+    let scale = 10_u32.checked_pow(places)?;
+    let fraction =
+        fraction.parse::<u32>().ok()?.checked_mul(10_u32.checked_pow(places.checked_sub(digits)?)?)?;
+    whole.parse::<u32>().ok()?.checked_mul(scale)?.checked_add(fraction)
+}
+
+/// The shortest text for such a number.
+pub(crate) fn show_decimal(value: u32, places: u32) -> String {
+    let scale = 10_u32.pow(places);
+    let width = usize::try_from(places).unwrap_or(0);
+    let text = format!("{}.{:0width$}", value / scale, value % scale);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,6 +277,23 @@ mod tests {
         ] {
             assert_eq!(parse_size(text).unwrap_err().to_string(), why, "{text}");
         }
+    }
+
+    #[test]
+    fn shares_and_decimals_read_back_what_they_show() {
+        for (text, basis_points) in
+            [("0%", 0), ("100%", 10_000), ("20%", 2_000), ("12.5%", 1_250), ("0.01%", 1)]
+        {
+            assert_eq!(parse_percent(text), Ok(basis_points));
+            assert_eq!(show_percent(basis_points), text);
+        }
+        for text in ["", "20", "%", "-1%", "1.%", ".5%", "0.001%", "1e1%", "99999999999%"] {
+            let why = parse_percent(text).unwrap_err().to_string();
+            assert_eq!(why, "write a share of a hundred with its sign, such as \"20%\"", "{text}");
+        }
+        assert_eq!(parse_percent("100.01%").unwrap_err().to_string(), "the most is \"100%\"");
+        assert_eq!((parse_decimal("1.9", 3), parse_decimal("2", 3)), (Some(1_900), Some(2_000)));
+        assert_eq!((show_decimal(1_900, 3), show_decimal(0, 3)), ("1.9".to_owned(), "0".to_owned()));
     }
 
     #[test]

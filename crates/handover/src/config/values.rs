@@ -9,7 +9,7 @@ use toml::de::DeValue;
 
 use super::error::Problem;
 use super::read::{Problems, Read, last, not_a};
-use super::units::{UnitError, parse_duration, parse_ports, parse_size};
+use super::units::{UnitError, parse_duration, parse_percent, parse_ports, parse_size};
 
 /// A duration: `"30s"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub(super) struct Size(pub(super) u64);
 /// A range of ports: `"20000-29999"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ports(pub(super) (u16, u16));
+
+/// A share in basis points: `"20%"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Percent(pub(super) u32);
 
 /// A path, as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +63,7 @@ macro_rules! text_schema {
 
 text_schema!(Span, "duration with units", r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$");
 text_schema!(Size, "size with a unit", "^[0-9]+ ?(B|KiB|MiB|GiB|TiB)?$");
+text_schema!(Percent, "share of a hundred", r"^[0-9]+(\.[0-9]{1,2})?%$");
 text_schema!(Ports, "range of ports", "^[0-9]+ ?- ?[0-9]+$");
 text_schema!(PathText, "path", "^[^\\u0000-\\u001f]+$");
 text_schema!(Umask, "octal digits", "^(0o)?[0-7]{1,4}$");
@@ -94,6 +99,7 @@ fn quoted_number_help(what: &str, written: &str) -> String {
         DURATION => {
             format!("write the unit too: \"{written}s\" for seconds, \"{written}ms\" for milliseconds")
         }
+        PERCENT => format!("write it as text with its sign: \"{written}%\""),
         SIZE => format!("write it as text: \"{written}\" for bytes, or with a unit such as \"64KiB\""),
         _ => format!("write it as text, such as \"{written}-{written}\""),
     }
@@ -101,7 +107,14 @@ fn quoted_number_help(what: &str, written: &str) -> String {
 
 const DURATION: &str = "a duration with its unit";
 const SIZE: &str = "a size";
+const PERCENT: &str = "a share of a hundred";
 const PORTS: &str = "a range of ports";
+
+impl Read for Percent {
+    fn read(value: &Spanned<DeValue<'_>>, key: &str, problems: &mut Problems<'_>) -> Option<Self> {
+        read_unit(value, key, problems, PERCENT, parse_percent).map(Self)
+    }
+}
 
 impl Read for Span {
     fn read(value: &Spanned<DeValue<'_>>, key: &str, problems: &mut Problems<'_>) -> Option<Self> {

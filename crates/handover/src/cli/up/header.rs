@@ -101,7 +101,7 @@ fn routes(manifest: &Manifest, listener: &str) -> String {
         .routes
         .iter()
         .filter(|route| route.listener.as_str() == listener)
-        .map(|route| route.service.as_str())
+        .flat_map(|route| route.to.iter().map(|share| share.service.as_str()))
         .collect();
     services.sort_unstable();
     services.dedup();
@@ -137,7 +137,8 @@ fn next(loaded: &Loaded, bound: impl Fn(&Listener) -> Option<SocketAddr>, colour
         text.push_str(&format!("  curl http://{}{}\n", reachable(address), route.path));
     }
     let option = option(&loaded.path);
-    let routed = first.and_then(|route| loaded.manifest.services.get_key_value(&route.service));
+    let mut routed = first.into_iter().flat_map(|route| &route.to);
+    let routed = routed.find_map(|share| loaded.manifest.services.get_key_value(&share.service));
     if let Some((name, service)) = routed.or_else(|| loaded.manifest.services.iter().next()) {
         let release = next_release(&service.release).map_or_else(|| "PATH".to_owned(), |path| shown(&path));
         text.push_str(&format!("  {} deploy {name} --release {release}{option}\n", program()));

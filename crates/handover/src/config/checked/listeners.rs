@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::time::Duration;
 
-use model::manifest::{HostPattern, Listener, Route};
+use model::manifest::{HostPattern, Listener, Route, RouteShare};
 
 use super::super::defaults as default;
 use super::super::error::Problem;
@@ -24,12 +24,20 @@ const HEADERS: std::ops::RangeInclusive<u32> = 8..=1000;
 const BODY_BYTES_MAX: u64 = 1 << 50;
 /// Shorter waits would cut off honest clients.
 const TIMEOUT_MIN: Duration = Duration::from_millis(100);
+/// Weights beyond these say no more.
+pub(super) const WEIGHTS: std::ops::RangeInclusive<u32> = 1..=10_000;
 /// Longest host name in DNS.
 const HOST_BYTES_MAX: usize = 253;
 
 impl Checks<'_> {
-    pub(super) fn listener(&mut self, key: &str, spot: &Spot<raw::Listener>) -> Option<Listener> {
+    pub(super) fn listener(
+        &mut self,
+        manifest: &raw::Manifest,
+        name: &str,
+        spot: &Spot<raw::Listener>,
+    ) -> Option<Listener> {
         let raw = &spot.value;
+        let key = &*format!("listener.{name}");
         let at = |name: &str| format!("{key}.{name}");
         if raw.bind.is_absent() {
             self.missing(key, "bind", &spot.span, "bind = \"127.0.0.1:8080\"");
@@ -54,6 +62,9 @@ impl Checks<'_> {
                 default::BODY_BYTES_MAX,
                 0..=BODY_BYTES_MAX,
             ),
+            tls: self.tls(&at("tls"), &raw.tls),
+            trusted_proxies: self.trusted_proxies(&at("trusted_proxies"), &raw.trusted_proxies),
+            https_redirect: self.https_redirect(manifest, name, raw),
             bind: raw.bind.get()?.0,
         })
     }
@@ -82,8 +93,7 @@ impl Checks<'_> {
     pub(super) fn route(&mut self, raw: &raw::Manifest, spot: &Spot<raw::Route>) -> Option<Route> {
         let route = &spot.value;
         let listener = self.reference("listener", &route.listener, &raw.listener, &spot.span);
-        let service = self.reference("service", &route.service, &raw.service, &spot.span);
-        self.route_to_worker(raw, &route.service);
+        let to = self.route_to(raw, spot);
         let host = match &route.host {
             Given::Absent => Some(HostPattern::Any),
             Given::Wrong => None,
@@ -94,12 +104,48 @@ impl Checks<'_> {
             Given::Wrong => None,
             Given::Is(path) => self.path("route.path", path).map(|path| without_end_slash(&path)),
         };
-        Some(Route {
-            listener: listener?.parse().ok()?,
-            host: host?,
-            path: path?,
-            service: service?.parse().ok()?,
-        })
+        Some(Route { listener: listener?.parse().ok()?, host: host?, path: path?, to: to? })
+    }
+
+    /// The service that gets a route's requests, or those that share them.
+    fn route_to(&mut self, raw: &raw::Manifest, spot: &Spot<raw::Route>) -> Option<Vec<RouteShare>> {
+        let route = &spot.value;
+        if route.split.is_absent() {
+            let service = self.reference("service", &route.service, &raw.service, &spot.span);
+            self.route_to_worker(raw, &route.service);
+            return Some(vec![RouteShare { service: service?.parse().ok()?, weight: default::WEIGHT }]);
+        }
+        if let (Some(split), Some(service)) = (route.split.spot(), route.service.spot()) {
+            let message = "`service` and `split` cannot both say where a route leads";
+            let problem = Problem::error("route.service", service.span.clone(), message);
+            self.push(
+                problem.and(split.span.clone(), "").help("keep one: `split` names its services itself"),
+            );
+        }
+        let split = route.split.spot()?;
+        if split.value.is_empty() {
+            let problem = Problem::error("route.split", split.span.clone(), "`split` names no service");
+            self.push(problem.help("write split = [{ service = \"NAME\", weight = 80 }, …]"));
+            return None;
+        }
+        let mut to: Vec<RouteShare> = Vec::new();
+        let mut is_whole = true;
+        for entry in &split.value {
+            let name = self.reference("service", &entry.value.service, &raw.service, &entry.span);
+            self.route_to_worker(raw, &entry.value.service);
+            let weight = self.number("route.split.weight", &entry.value.weight, default::WEIGHT, WEIGHTS);
+            let Some(service) = name.and_then(|name| name.parse().ok()) else {
+                is_whole = false;
+                continue;
+            };
+            if to.iter().any(|share| share.service == service) {
+                let message = format!("`{service}` is there twice");
+                let problem = Problem::error("route.split", entry.span.clone(), message);
+                self.push(problem.help("keep one of them, with both weights"));
+            }
+            to.push(RouteShare { service, weight });
+        }
+        is_whole.then_some(to)
     }
 
     /// A worker has no port that a request could be passed to.
@@ -225,16 +271,17 @@ impl Checks<'_> {
         }
         let is_worker = |service: &raw::Service| service.mode.get() == Some(&raw::Mode::Worker);
         for (name, service) in entries(&raw.service) {
-            if !is_worker(&service.value) && !routes.iter().any(|route| route.service.as_str() == name.value)
-            {
+            let leads = |route: &Route| route.to.iter().any(|share| share.service.as_str() == name.value);
+            if !is_worker(&service.value) && !routes.iter().any(leads) {
                 let message = format!("no route leads to `{}`: it runs, and gets no request", name.value);
                 let key = format!("service.{}", name.value);
                 let help = format!("add [[route]] with service = \"{}\"", name.value);
                 self.problems.push(Problem::warning(&key, name.span.clone(), message).help(help));
             }
         }
-        for (name, _) in entries(&raw.listener) {
-            if !routes.iter().any(|route| route.listener.as_str() == name.value) {
+        for (name, listener) in entries(&raw.listener) {
+            let redirects = listener.value.https_redirect.spot().is_some();
+            if !redirects && !routes.iter().any(|route| route.listener.as_str() == name.value) {
                 let message = format!("no route is for `{}`: it answers 404 to everything", name.value);
                 let key = format!("listener.{}", name.value);
                 let help = format!("add [[route]] with listener = \"{}\"", name.value);

@@ -3,14 +3,13 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use model::manifest::{Rollout, Strategy, Upstream};
+use model::manifest::{Rollout, Strategy};
 
 use super::super::defaults as default;
 use super::super::error::Problem;
 use super::super::raw;
 use super::super::read::Given;
 use super::super::units::show_ports;
-use super::health::CHECK_MIN;
 use super::life::or;
 use super::{Checks, entries};
 
@@ -67,7 +66,8 @@ impl Checks<'_> {
         };
         let (max_surge, max_unavailable) = self.steps(&table, rollout, strategy);
         let keep_warm = self.keep_warm(&table, raw, rollout, strategy);
-        Rollout { strategy, keep_warm, max_surge, max_unavailable }
+        let sticky = self.sticky(&format!("{table}.sticky"), &rollout.sticky);
+        Rollout { strategy, keep_warm, max_surge, max_unavailable, sticky }
     }
 
     fn recreates(&mut self, table: &str, raw: &raw::Rollout, why: &str, place: &Range<usize>) {
@@ -125,33 +125,6 @@ impl Checks<'_> {
             self.push(problem.help("take it out; `handover rollback` then starts the old release again"));
         }
         Duration::ZERO
-    }
-
-    pub(super) fn upstream(&mut self, key: &str, raw: Option<&raw::Upstream>) -> Upstream {
-        let absent = raw::Upstream::default();
-        let raw = raw.unwrap_or(&absent);
-        let mut wait =
-            |name: &str, given, default| self.duration(&format!("{key}.{name}"), given, default, CHECK_MIN);
-        Upstream {
-            connect_timeout: wait("connect_timeout", &raw.connect_timeout, default::CONNECT_TIMEOUT),
-            response_timeout: wait("response_timeout", &raw.response_timeout, default::RESPONSE_TIMEOUT),
-            idle_reuse: or(&raw.idle_reuse, default::IDLE_REUSE),
-        }
-    }
-
-    /// Tables that say something about requests.
-    pub(super) fn worker_without(&mut self, key: &str, raw: &raw::Service) {
-        let tables = [
-            ("upstream", raw.upstream.spot().map(|spot| &spot.span)),
-            ("balance", raw.balance.spot().map(|spot| &spot.span)),
-        ];
-        for (name, span) in tables {
-            if let Some(span) = span {
-                let message = format!("`{name}` has no meaning for a worker: it gets no requests");
-                let problem = Problem::error(&format!("{key}.{name}"), span.clone(), message);
-                self.push(problem.help("take it out, or `mode = \"worker\"`"));
-            }
-        }
     }
 
     /// Fixed ports against each other, listeners, the admin API and the ports of other instances.

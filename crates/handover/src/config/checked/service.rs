@@ -63,7 +63,7 @@ impl Checks<'_> {
             hooks: self.hooks(&format!("{key}.hooks"), raw.hooks.get(), &scene),
             depends_on: self.depends_on(key, raw),
             output: self.output(&format!("{key}.output"), raw.output.get()),
-            upstream: self.upstream(&format!("{key}.upstream"), raw.upstream.get()),
+            traffic: self.traffic(key, raw),
             rollout,
             version_is_derived: version_is_derived?,
             release: scene.release?.path().to_owned(),

@@ -1,0 +1,238 @@
+//! What a manifest says of requests, and how it gets into route tables; services whose processes are not ours.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+
+use agent::controller::Action;
+use agent::world::{Applied, ApplyRequest, Effect, Event, FleetRequest, Inventory};
+use agent::{Controller, Denied};
+use model::time::{Instant, WallTime};
+use wire::manifest::{Listener, Manifest, Route, Service};
+use wire::record::Record;
+use wire::routes::{
+    AccessLogFormat, AccessLogSettings, Algorithm, BalanceSettings, CertificateFiles, HashKey, Maintenance,
+    OutlierSettings, RetrySettings, RouteTable, Split, Sticky,
+};
+use wire::sealed::Boot;
+
+fn listener(port: u16) -> Listener {
+    Listener {
+        bind: ([127, 0, 0, 1], port).into(),
+        backlog: 128,
+        header_timeout_ms: 1,
+        idle_timeout_ms: 1,
+        body_timeout_ms: 1,
+        head_bytes_max: 1,
+        headers_max: 1,
+        body_bytes_max: 1,
+        tls: Vec::new(),
+        trusted_proxies: Vec::new(),
+        https_redirect: None,
+    }
+}
+
+fn manifest() -> Manifest {
+    Manifest {
+        state_dir: PathBuf::from("/state"),
+        admin_bind: "127.0.0.1:7979".parse().expect("an address"),
+        admin_bind_is_default: true,
+        proxy_threads: 1,
+        access_log: true,
+        access_log_settings: AccessLogSettings::default(),
+        log: Default::default(),
+        instance_ports: (20_000, 20_099),
+        listeners: BTreeMap::from([("plain".to_owned(), listener(80)), ("secure".to_owned(), listener(0))]),
+        routes: vec![Route {
+            listener: "plain".to_owned(),
+            host: None,
+            path: "/".to_owned(),
+            service: "shop".to_owned(),
+            split: Vec::new(),
+        }],
+        services: BTreeMap::from([(
+            "shop".to_owned(),
+            Service::bare("/dist/1.0.0", "1.0.0", &["./shop", "${PORT}"]),
+        )]),
+        fronted: BTreeMap::new(),
+    }
+}
+
+/// A controller, and a world that obeys it at once.
+struct Scene {
+    controller: Controller,
+    record: Record,
+    table: RouteTable,
+    /// Processes that were started.
+    started: usize,
+    events: VecDeque<Event>,
+}
+
+impl Scene {
+    fn new(manifest: Manifest) -> Self {
+        let boot = Boot {
+            v: 1,
+            manifest,
+            source: "# text".to_owned(),
+            path: "/srv/handover.toml".to_owned(),
+            binary_origin: "/usr/bin/handover".to_owned(),
+            environment: Vec::new(),
+            print_output: false,
+            colour: false,
+        };
+        let mut scene = Self::resume(Controller::first_record(&boot, WallTime(0)), RouteTable::default());
+        scene.hear_inventory(None);
+        scene
+    }
+
+    fn resume(record: Record, table: RouteTable) -> Self {
+        let controller = Controller::resume(record.clone(), Instant::START, WallTime(0), 0).expect("ours");
+        Self { controller, record, table, started: 0, events: VecDeque::new() }
+    }
+
+    fn hear_inventory(&mut self, table: Option<RouteTable>) {
+        self.tell(Event::Inventory(Inventory { proxies: vec![(1, 50)], table, ..Inventory::default() }));
+        self.tell(Event::ProxyUp { generation: 1, pid: 50 });
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.events.push_back(event);
+        while let Some(event) = self.events.pop_front() {
+            self.controller.handle_event(event, Instant::START, WallTime(0));
+            self.carry_out();
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(action) = self.controller.poll_action() {
+            match action {
+                Action::Publish(table) => {
+                    self.events.push_back(Event::TableApplied { proxy: 1, generation: table.generation });
+                    self.table = *table;
+                }
+                Action::Write(record) => {
+                    self.record = *record;
+                    self.controller.handle_written(Ok(()), Instant::START, WallTime(0));
+                }
+                Action::Prepare(request) => self.events.push_back(Event::ReleasePrepared {
+                    service: request.service.clone(),
+                    release: request.release.clone(),
+                    directory: PathBuf::from("/state/releases/1.0.0"),
+                    hash: "hash".to_owned(),
+                }),
+                Action::Fleet(FleetRequest::Spawn(request)) => {
+                    self.started += 1;
+                    let instance = request.instance.clone();
+                    self.events.push_back(Event::Spawned { instance: instance.clone(), pid: 7 });
+                    self.events.push_back(Event::Probe {
+                        instance,
+                        healthy: Some(true),
+                        detail: String::new(),
+                    });
+                }
+                Action::Fleet(FleetRequest::Bind { name, address, .. }) => {
+                    let address = if address.ends_with(":0") { "127.0.0.1:8443".to_owned() } else { address };
+                    self.events.push_back(Event::Bound { name, address });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn apply(&mut self, manifest: Manifest) -> Result<Applied, Denied> {
+        let request = ApplyRequest {
+            manifest,
+            source: "# edited".to_owned(),
+            path: "/srv/handover.toml".to_owned(),
+            environment: Vec::new(),
+            actor: "ada".to_owned(),
+            operation: None,
+        };
+        let applied = self.controller.try_apply(&request, Instant::START, WallTime(0));
+        self.carry_out();
+        self.tell(Event::Timeout);
+        applied
+    }
+}
+
+#[test]
+fn every_setting_of_requests_holds_at_once_and_is_in_the_next_table() {
+    let mut scene = Scene::new(manifest());
+    let outlier = OutlierSettings { consecutive_errors: 7, ..OutlierSettings::default() };
+    let sticky = Sticky::Header { name: "X-User".to_owned() };
+    let maintenance = Maintenance { on: true, retry_after_s: 30, page: Some("<p>soon</p>".to_owned()) };
+    let log = AccessLogSettings { format: AccessLogFormat::Combined, sample: 100, query: true };
+    let certificate =
+        CertificateFiles { certificate: "/pem/cert.pem".to_owned(), key: "/pem/key.pem".to_owned() };
+    let mut edited = manifest();
+    edited.access_log_settings = log.clone();
+    edited.routes[0].split = vec![
+        Split { service: "shop".to_owned(), weight: 3 },
+        Split { service: "other".to_owned(), weight: 1 },
+    ];
+    let plain = edited.listeners.get_mut("plain").expect("it is there");
+    plain.trusted_proxies = vec!["10.0.0.0/8".to_owned()];
+    plain.https_redirect = Some("secure".to_owned());
+    edited.listeners.get_mut("secure").expect("it is there").tls = vec![certificate.clone()];
+    let shop = edited.services.get_mut("shop").expect("it is there");
+    shop.upstream.request_timeout_ms = 5_000;
+    shop.upstream.tunnel_idle_timeout_ms = 6_000;
+    shop.retry = RetrySettings { attempts: 2, statuses: vec![503], ..RetrySettings::default() };
+    shop.balance.algorithm = Algorithm::Hash(HashKey::Source);
+    shop.balance.requests_max = 8;
+    shop.outlier = Some(outlier.clone());
+    shop.paths = vec!["/order/{id}".to_owned()];
+    shop.maintenance = Some(maintenance.clone());
+    shop.rollout.sticky = Some(sticky.clone());
+    let applied = scene.apply(edited).expect("applied");
+    let keys: Vec<&str> = applied.changes.iter().map(|change| change.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "service.shop.balance.algorithm",
+            "service.shop.balance.requests_max",
+            "service.shop.maintenance",
+            "service.shop.outlier.consecutive_errors",
+            "service.shop.paths",
+            "service.shop.retry.attempts",
+            "service.shop.retry.statuses",
+            "service.shop.rollout.sticky",
+            "service.shop.upstream.request_timeout",
+            "service.shop.upstream.tunnel_idle_timeout",
+            "proxy.access_log",
+            "listener.plain.https_redirect",
+            "listener.plain.trusted_proxies",
+            "listener.secure.tls",
+            "route",
+        ]
+    );
+    assert!(applied.changes.iter().all(|change| change.effect == Effect::Live), "{:?}", applied.changes);
+    assert!(applied.rollouts.is_empty() && applied.operations.is_empty());
+    assert_eq!(scene.started, 1, "no other process is started");
+    let table = &scene.table;
+    assert_eq!((table.access_log, &table.access_log_settings), (true, &log));
+    assert_eq!(table.listeners["plain"].trusted_proxies, ["10.0.0.0/8"]);
+    assert_eq!(table.listeners["plain"].redirect_https_port, Some(8443), "the port that it has");
+    assert_eq!(table.listeners["secure"].tls, [certificate]);
+    assert_eq!((table.routes[0].service.as_str(), table.routes[0].split.len()), ("shop", 2));
+    let shop = &table.services["shop"];
+    assert_eq!((shop.request_timeout_ms, shop.tunnel_idle_timeout_ms), (5_000, 6_000));
+    assert_eq!((shop.retry.attempts, &shop.retry.statuses[..]), (2, &[503][..]));
+    let hashed = BalanceSettings {
+        algorithm: Algorithm::Hash(HashKey::Source),
+        requests_max: 8,
+        ..BalanceSettings::default()
+    };
+    assert_eq!((&shop.balance, shop.outlier.as_ref()), (&hashed, Some(&outlier)));
+    assert_eq!((&shop.paths[..], shop.sticky.as_ref()), (&["/order/{id}".to_owned()][..], Some(&sticky)));
+    assert_eq!(shop.maintenance.as_ref(), Some(&maintenance));
+}
+
+#[test]
+fn a_maintenance_page_is_in_the_record_once() {
+    let mut with = manifest();
+    let page = Some("<p>soon</p>".to_owned());
+    with.services.get_mut("shop").expect("it is there").maintenance =
+        Some(Maintenance { on: false, retry_after_s: 1, page });
+    let scene = Scene::new(with);
+    assert_eq!(format!("{:?}", scene.record).matches("<p>soon</p>").count(), 1);
+}

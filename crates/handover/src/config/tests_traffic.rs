@@ -1,0 +1,285 @@
+//! What a manifest may say of requests, and what stands against it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use model::manifest::{AccessLogFormat, Algorithm, HashKey, Service, Sticky};
+
+use super::Loaded;
+use super::error::ConfigError;
+use super::testing::{SMALL, check, said, wrong, wrong_with};
+
+/// Every key that is about requests.
+const WHOLE: &str = r#"
+[proxy]
+access_log = { format = "combined", sample = "12.5%", query = true }
+
+[listener.plain]
+bind = "0.0.0.0:8080"
+https_redirect = "secure"
+trusted_proxies = ["10.0.0.0/8", "::1"]
+
+[listener.secure]
+bind = "0.0.0.0:8443"
+tls = [
+    { certificate = "cert.pem", key = "key.pem" },
+    { certificate = "pem/other.pem", key = "key.pem" },
+]
+
+[[route]]
+listener = "secure"
+split = [{ service = "a", weight = 80 }, { service = "b" }]
+
+[service.a]
+release = "releases/v1"
+version = "1"
+command = ["./hello"]
+instances = 2
+paths = ["/", "/api/order/{id}"]
+maintenance = { on = true, page = "soon.html", retry_after = "90s" }
+
+[service.a.upstream]
+request_timeout = "20s"
+tunnel_idle_timeout = "1h"
+
+[service.a.retry]
+attempts = 2
+budget = "10%"
+statuses = [502, 503]
+non_idempotent = true
+
+[service.a.balance]
+algorithm = "hash"
+hash = { cookie = "session" }
+slow_start = "10s"
+requests_max = 64
+queue_max = 10
+queue_timeout = "5s"
+panic = "0%"
+
+[service.a.outlier]
+consecutive_errors = 3
+interval = "5s"
+base_ejection = "1m"
+max_ejection = "2m"
+max_ejected = "50%"
+success_rate_stdev = "0"
+success_rate_requests = 10
+success_rate_endpoints = 2
+
+[service.a.rollout]
+sticky = { cookie = "handover_release", max_age = "1h" }
+
+[service.b]
+release = "releases/v1"
+version = "1"
+command = ["./hello"]
+instances = 2
+balance = { algorithm = "round-robin" }
+outlier.enabled = false
+rollout.sticky = { header = "X-User" }
+"#;
+
+fn whole(folder: &Path) -> Loaded {
+    std::fs::create_dir_all(folder.join("pem")).unwrap();
+    for file in ["cert.pem", "key.pem", "pem/other.pem"] {
+        std::fs::write(folder.join(file), "").unwrap();
+    }
+    std::fs::write(folder.join("soon.html"), "<p>soon</p>").unwrap();
+    check(folder, WHOLE).unwrap()
+}
+
+#[test]
+fn every_key_about_requests_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = whole(folder.path()).manifest;
+    let log = manifest.proxy.access_log.as_ref().unwrap();
+    assert_eq!((log.format, log.sample, log.query), (AccessLogFormat::Combined, 1_250, true));
+    let plain = &manifest.listeners[&"plain".parse().unwrap()];
+    assert_eq!(plain.https_redirect.as_ref().unwrap().as_str(), "secure");
+    let trusted: Vec<_> = plain.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(trusted, ["10.0.0.0/8", "::1/128"]);
+    let secure = &manifest.listeners[&"secure".parse().unwrap()];
+    assert_eq!((secure.tls.len(), &secure.tls[1].certificate), (2, &folder.path().join("pem/other.pem")));
+    let shares: Vec<_> =
+        manifest.routes[0].to.iter().map(|share| (share.service.as_str(), share.weight)).collect();
+    assert_eq!(shares, [("a", 80), ("b", 1)]);
+    let service = |name: &str| -> &Service { &manifest.services[&name.parse().unwrap()] };
+    let a = &service("a").traffic;
+    assert_eq!(a.paths, ["/", "/api/order/{id}"]);
+    let maintenance = a.maintenance.as_ref().unwrap();
+    assert_eq!((maintenance.on, maintenance.page.as_deref()), (true, Some("<p>soon</p>")));
+    assert_eq!(maintenance.retry_after, Duration::from_secs(90));
+    assert_eq!(a.upstream.request_timeout, Duration::from_secs(20));
+    assert_eq!(a.upstream.tunnel_idle_timeout, Duration::from_secs(3_600));
+    assert_eq!((a.retry.attempts, a.retry.budget_percent, a.retry.non_idempotent), (2, 10, true));
+    assert_eq!(a.retry.statuses, [502, 503]);
+    assert_eq!(a.balance.algorithm, Algorithm::Hash(HashKey::Cookie("session".into())));
+    assert_eq!((a.balance.requests_max, a.balance.queue_max, a.balance.panic_percent), (64, 10, 0));
+    let outlier = a.outlier.as_ref().unwrap();
+    assert_eq!((outlier.consecutive_errors, outlier.max_ejected_percent), (3, 50));
+    assert_eq!(outlier.success_rate_stdev_milli, 0);
+    let kept = Sticky::Cookie { name: "handover_release".into(), max_age: Duration::from_secs(3_600) };
+    assert_eq!(service("a").rollout.sticky, Some(kept));
+    let b = service("b");
+    assert_eq!((&b.traffic.balance.algorithm, &b.traffic.outlier), (&Algorithm::RoundRobin, &None));
+    assert_eq!(b.rollout.sticky, Some(Sticky::Header { name: "X-User".into() }));
+}
+
+#[test]
+fn what_check_prints_of_requests_is_the_same_manifest_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = whole(folder.path());
+    let mut text = String::new();
+    for section in loaded.effective() {
+        text.push_str(&format!("{}\n", section.header));
+        for line in section.lines {
+            text.push_str(&format!("{} = {}\n", line.key, line.value));
+        }
+    }
+    let mut again = check(folder.path(), &text).unwrap();
+    assert!(again.effective().iter().all(|section| section.lines.iter().all(|line| !line.is_default)));
+    again.manifest.admin.bind_is_default = true;
+    assert_eq!(again.manifest, loaded.manifest, "{text}");
+}
+
+#[test]
+fn an_access_log_that_is_only_wanted_or_not_has_the_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let log =
+        |text: &str| check(folder.path(), &format!("{text}\n{SMALL}")).unwrap().manifest.proxy.access_log;
+    assert_eq!(log("proxy.access_log = true"), log(""));
+    assert_eq!(log("proxy.access_log = {}"), log(""));
+    assert_eq!(log("proxy.access_log = false"), None);
+    let said = said(&wrong(&format!("proxy.access_log = 'json'\n{SMALL}")));
+    assert!(said.contains("`access_log` must be true, false or a table [this is a string]"), "{said}");
+}
+
+#[test]
+fn a_wrong_setting_of_requests_says_what_is_allowed() {
+    for (more, why) in [
+        ("retry.attempts = 0", "`attempts` must be 1 to 10"),
+        (
+            "retry.budget = 20",
+            "`budget` must be a share of a hundred [this is a whole number] -> write it as text with its sign: \"20%\"",
+        ),
+        ("retry.budget = '12.5%'", "`budget` is counted in whole percent [] -> write \"13%\""),
+        ("retry.statuses = [200]", "a status that is tried again is 400 to 599"),
+        ("retry.statuses = [503, 503]", "503 is there twice"),
+        ("balance.algorithm = 'hash'", "`algorithm = \"hash\"` needs to know of what"),
+        ("balance.algorithm = 'random'", "allowed: \"least-requests\", \"round-robin\", \"hash\""),
+        ("balance.hash = { source = true }", "`hash` belongs to `algorithm = \"hash\"`"),
+        ("balance = { algorithm = 'hash', hash = {} }", "`hash` names nothing"),
+        (
+            "balance = { algorithm = 'hash', hash = { source = true, cookie = 'a' } }",
+            "`hash` names more than one thing",
+        ),
+        (
+            "balance = { algorithm = 'hash', hash = { header = 'a b' } }",
+            "`header` cannot be \"a b\" [no such name can be sent]",
+        ),
+        ("balance.requests_max = 2000000", "`requests_max` must be 0 to 1000000"),
+        ("balance.queue_timeout = '0s'", "`queue_timeout` must be at least \"10ms\""),
+        ("balance.panic = '101%'", "`panic` is not a share of a hundred [] -> the most is \"100%\""),
+        ("outlier.max_ejection = '1s'", "`max_ejection` is below `base_ejection`, \"30s\""),
+        ("outlier.success_rate_stdev = 1.9", "write \"1.9\""),
+        ("outlier.success_rate_stdev = 'x'", "`success_rate_stdev` is no number from \"0\" to \"100\""),
+        ("upstream.request_timeout = '1ms'", "`request_timeout` must be at least \"10ms\""),
+        ("upstream.tunnel_idle_timeout = '0s'", "`tunnel_idle_timeout` must be at least \"1s\""),
+        ("paths = ['api']", "\"api\" is no endpoint group: it does not begin with `/`"),
+        ("paths = ['/a/{id}x']", "a parameter is a whole segment in braces"),
+        ("paths = ['/a/{id}', '/a/{name}/']", "\"/a/{name}/\" is for the same paths as another one"),
+        ("maintenance.page = 'none.html'", "none.html cannot be read"),
+        ("maintenance.retry_after = '0s'", "`retry_after` must be at least \"1s\""),
+        ("rollout.sticky = {}", "`sticky` names nothing"),
+        ("rollout.sticky = { cookie = 'a', header = 'b' }", "`sticky` names two things"),
+        ("rollout.sticky = { header = 'b', max_age = '1d' }", "`max_age` belongs to `cookie`"),
+    ] {
+        let report = wrong_with(more);
+        assert!(report.contains(why), "{more}: {report}");
+    }
+    let many: Vec<String> = (0..65).map(|n| format!("'/p{n}'")).collect();
+    let report = wrong_with(&format!("paths = [{}]", many.join(", ")));
+    assert!(report.contains("`paths` has 65 entries; the most is 64"), "{report}");
+}
+
+#[test]
+fn a_worker_has_nothing_to_say_of_requests() {
+    for (key, more) in [
+        ("retry", "retry.attempts = 2"),
+        ("outlier", "outlier.enabled = false"),
+        ("paths", "paths = ['/']"),
+        ("maintenance", "maintenance.on = true"),
+        ("sticky", "rollout.sticky = { header = 'X-User' }"),
+    ] {
+        let text = format!(
+            "{SMALL}[service.w]\nrelease = 'releases/v1'\nversion = '1'\ncommand = ['./hello']\nmode = 'worker'\n{more}\n"
+        );
+        let report = said(&wrong(&text));
+        assert!(report.contains(&format!("`{key}` has no meaning for a worker")), "{report}");
+    }
+}
+
+fn listener(lines: &str) -> String {
+    said(&wrong(&SMALL.replace("\n\n[[route]]", &format!("\n{lines}\n[[route]]"))))
+}
+
+#[test]
+fn a_wrong_setting_of_a_listener_says_what_is_allowed() {
+    for (lines, why) in [
+        ("trusted_proxies = ['10.0.0.1/8']", "it has bits set beyond the 8 that count: write 10.0.0.0/8"),
+        (
+            "trusted_proxies = ['proxy.internal']",
+            "it is neither an IP address nor a network such as 10.0.0.0/8",
+        ),
+        ("tls = { certificate = 'none.pem', key = 'none.pem' }", "none.pem cannot be read"),
+        ("tls = 'cert.pem'", "`tls` must be a table or a list of tables [this is a string]"),
+        ("tls = []", "`tls` has 0 certificates: write 1 to 100"),
+        ("https_redirect = 'secure'", "there is no listener `secure`"),
+        ("https_redirect = 'web'", "`web` has no `tls`: nothing answers https there"),
+        (
+            "https_redirect = 'b'\n[listener.b]\nbind = '127.0.0.1:1'",
+            "`b` has no `tls`: nothing answers https there",
+        ),
+    ] {
+        let report = listener(lines);
+        assert!(report.contains(why), "{lines}: {report}");
+    }
+}
+
+#[test]
+fn a_listener_that_only_redirects_needs_no_route() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(whole(folder.path()).warnings.is_empty());
+}
+
+#[test]
+fn a_split_names_services_that_are_there_and_nothing_else_does() {
+    let route = |lines: &str| said(&wrong(&SMALL.replace("service = \"hello\"", lines)));
+    for (lines, why) in [
+        ("split = []", "`split` names no service"),
+        ("split = [{ service = 'helo' }]", "there is no service `helo` [did you mean `hello`?]"),
+        ("split = [{ service = 'hello', weight = 0 }]", "`weight` must be 1 to 10000"),
+        ("split = [{ service = 'hello' }, { service = 'hello' }]", "`hello` is there twice"),
+        (
+            "service = 'hello'\nsplit = [{ service = 'hello' }]",
+            "`service` and `split` cannot both say where a route leads",
+        ),
+    ] {
+        let report = route(lines);
+        assert!(report.contains(why), "{lines}: {report}");
+    }
+}
+
+#[test]
+fn a_page_that_is_too_large_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("big.html"), vec![b'x'; (64 << 10) + 1]).unwrap();
+    let text = format!("{SMALL}maintenance.page = 'big.html'\n");
+    let Err(ConfigError::Wrong(report)) = check(folder.path(), &text) else { panic!("it is too large") };
+    assert!(
+        said(&report).contains("big.html has 65537 bytes; a page has at most 65536"),
+        "{}",
+        said(&report)
+    );
+}
