@@ -359,12 +359,7 @@ fn service() -> Service {
             statuses: vec![502, 503],
             non_idempotent: true,
         },
-        balance: BalanceSettings {
-            algorithm: Algorithm::Hash(HashKey::Cookie("session".into())),
-            slow_start_ms: 10_000,
-            requests_max: 64,
-            ..BalanceSettings::default()
-        },
+        balance: balance(),
         outlier: Some(OutlierSettings::default()),
         paths: vec!["/api/order/{id}".into()],
         maintenance: Some(Maintenance { on: true, retry_after_s: 60, page: Some("<p>soon</p>".into()) }),
@@ -375,6 +370,15 @@ fn service() -> Service {
             max_unavailable: 0,
             sticky: Some(Sticky::Cookie { name: "handover_release".into(), max_age_s: 86_400 }),
         },
+    }
+}
+
+fn balance() -> BalanceSettings {
+    BalanceSettings {
+        algorithm: Algorithm::Hash(HashKey::Cookie("session".into())),
+        slow_start_ms: 10_000,
+        requests_max: 64,
+        ..BalanceSettings::default()
     }
 }
 
