@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::shell;
 
 /// Program that must be there, and the Debian package that brings it.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("nginx", "nginx"),
     ("haproxy", "haproxy"),
     ("h2load", "nghttp2-client"),
@@ -18,6 +18,7 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("python3", "python3"),
     ("go", "golang-go"),
     ("node", "nodejs"),
+    ("promtool", "prometheus"),
     ("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64"),
 ];
 /// Whom Debian's package scripts ask whether they may start a service.

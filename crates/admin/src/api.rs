@@ -6,6 +6,7 @@
 
 mod look;
 mod operate;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +20,11 @@ pub use look::{
 pub use operate::{
     ApplyPlan, ApplyReport, Begun, ChangeReport, DeployPlan, Effect, ManifestBody, ManifestReport, Operate,
     OperateBody, OperationAccepted, OperationKind, OperationProgress, OperationReport, ScaleBody,
+};
+
+pub use traffic::{
+    GroupTraffic, InstanceTraffic, ListenerTraffic, RouteTraffic, SeriesReport, ServiceTraffic, SketchReport,
+    TrafficReport,
 };
 
 /// Version of the status JSON.

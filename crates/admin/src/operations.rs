@@ -9,7 +9,7 @@ use std::pin::Pin;
 use crate::api::{
     Accepted, ApplyPlan, ApplyReport, DeployBody, DeployPlan, DownAccepted, DownBody, EventPage, EventsQuery,
     HistoryPage, HistoryQuery, HistoryReport, LogPage, LogsQuery, ManifestBody, ManifestReport, Operate,
-    OperateBody, OperationAccepted, OperationProgress, Progress, RollbackBody, StatusReport,
+    OperateBody, OperationAccepted, OperationProgress, Progress, RollbackBody, StatusReport, TrafficReport,
 };
 
 /// Answer of an operation, when it comes.
@@ -19,6 +19,9 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refused>> + Send 
 pub trait Operations: Send + Sync + 'static {
     /// Everything `status` shows.
     fn status(&self) -> Answer<'_, StatusReport>;
+
+    /// What the proxies counted.
+    fn traffic(&self) -> Answer<'_, TrafficReport>;
 
     /// Starts a rollout; `body.source` is absolute and `body.actor` is set.
     fn deploy(&self, service: &str, body: DeployBody) -> Answer<'_, Accepted>;

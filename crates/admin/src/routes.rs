@@ -35,6 +35,7 @@ pub(crate) fn router(server: Server, front: Front) -> Router {
         .route("/healthz", get(healthz))
         .route("/metrics", get(serve_metrics))
         .route("/v1/status", get(status))
+        .route("/v1/traffic", get(traffic))
         .route("/v1/services/{service}/deploy", post(deploy))
         .route("/v1/services/{service}/plan", post(operate::plan_deploy))
         .route("/v1/services/{service}/rollback", post(rollback))
@@ -87,8 +88,19 @@ async fn healthz() -> Response {
 }
 
 async fn serve_metrics(State(server): State<Server>) -> Response {
-    match in_time(server.operations.status()).await {
-        Ok(status) => reply::text(metrics::CONTENT_TYPE, metrics::render(&status)),
+    let status = match in_time(server.operations.status()).await {
+        Ok(status) => status,
+        Err(refused) => return reply::refused(refused),
+    };
+    match in_time(server.operations.traffic()).await {
+        Ok(traffic) => reply::text(metrics::CONTENT_TYPE, metrics::render(&status, &traffic)),
+        Err(refused) => reply::refused(refused),
+    }
+}
+
+async fn traffic(State(server): State<Server>) -> Response {
+    match in_time(server.operations.traffic()).await {
+        Ok(traffic) => reply::json(StatusCode::OK, &traffic),
         Err(refused) => reply::refused(refused),
     }
 }

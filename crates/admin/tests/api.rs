@@ -12,7 +12,7 @@ use admin::api::{
     Accepted, ApplyPlan, ApplyReport, DeployBody, DeployPlan, DownAccepted, DownBody, DownLevel, EventPage,
     EventReport, EventsQuery, HistoryPage, HistoryQuery, HistoryReport, InstanceReport, LogLine, LogPage,
     LogsQuery, ManifestBody, ManifestReport, Operate, OperateBody, OperationAccepted, OperationProgress,
-    Phase, Progress, ProgressLine, RollbackBody, RolloutReport, ServiceReport, StatusReport,
+    Phase, Progress, ProgressLine, RollbackBody, RolloutReport, ServiceReport, StatusReport, TrafficReport,
 };
 use admin::{Accept, Answer, Front, Operations, Refused, RefusedKind, Server, TcpAccess, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
@@ -40,6 +40,10 @@ fn now<T: Send + 'static>(answer: T) -> Answer<'static, T> {
 impl Operations for FakeAgent {
     fn status(&self) -> Answer<'_, StatusReport> {
         Box::pin(async { Ok(status()) })
+    }
+
+    fn traffic(&self) -> Answer<'_, TrafficReport> {
+        Box::pin(async { Ok(traffic()) })
     }
 
     fn deploy(&self, service: &str, body: DeployBody) -> Answer<'_, Accepted> {
@@ -126,6 +130,14 @@ impl Operations for FakeAgent {
         assert_eq!(body.level, DownLevel::Kill);
         Box::pin(async { Ok(DownAccepted { holder: Some(7), longest_ms: None }) })
     }
+}
+
+fn traffic() -> TrafficReport {
+    let mut totals = model::series::SeriesTotals { answers: [0, 0, 3, 0, 0, 1], ..Default::default() };
+    (0..4).for_each(|_| totals.latency.record_micros(900));
+    let counts = (&totals).into();
+    let (service, group) = ("web".into(), "/api/\"{id}\"".into());
+    TrafficReport { groups: vec![admin::api::GroupTraffic { service, group, counts }], ..Default::default() }
 }
 
 fn status() -> StatusReport {
@@ -272,6 +284,10 @@ async fn tcp_without_token_gets_health_metrics_and_a_status_without_private_part
     assert!(answer.contains("handover_up 1\n"));
     assert!(answer.contains("handover_instances_ready{service=\"web\"} 1\n"));
     assert!(answer.contains("handover_requests_total{service=\"web\"} 42\n"));
+    let group = r#"{service="web",group="/api/\"{id}\"","#;
+    assert!(answer.contains(&format!("handover_group_requests_total{group}code=\"5xx\"}} 1\n")), "{answer}");
+    assert!(answer.contains(&format!("handover_group_duration_seconds_bucket{group}le=\"0.001\"}} 4\n")));
+    assert_eq!(api.get("/v1/traffic", "").await.0, 401);
     let (code, answer) = api.get("/v1/status", "").await;
     assert_eq!(code, 200);
     assert!(answer.contains("web@1/0") && !answer.contains("secret"), "{answer}");

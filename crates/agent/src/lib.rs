@@ -15,6 +15,7 @@ pub mod controller;
 pub mod denied;
 pub mod executor;
 mod expand;
+pub mod measured;
 pub mod status;
 pub mod world;
 

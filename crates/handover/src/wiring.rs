@@ -11,6 +11,7 @@ mod operations;
 mod own_log;
 mod report;
 mod terminal;
+mod traffic;
 
 use std::process::ExitCode;
 

@@ -16,7 +16,7 @@ mod transport;
 use std::future::Future;
 use std::time::Duration;
 
-use admin::api::{ErrorBody, StatusReport};
+use admin::api::{ErrorBody, StatusReport, TrafficReport};
 use hyper::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -118,6 +118,15 @@ impl Client {
     /// Everything `status` shows.
     pub(crate) async fn status(&self) -> Result<StatusReport, Failure> {
         self.get("/v1/status").await
+    }
+
+    /// What the proxies counted; nothing from an agent that does not know it yet.
+    pub(crate) async fn traffic(&self) -> Result<TrafficReport, Failure> {
+        match self.exchange(Method::GET, "/v1/traffic", Vec::new(), self.deadline()).await {
+            Ok((StatusCode::NOT_FOUND, _)) => Ok(TrafficReport::default()),
+            Ok((StatusCode::OK, body)) => self.read(StatusCode::OK, &body),
+            _ => self.get("/v1/traffic").await,
+        }
     }
 
     /// The status if it comes within `limit`, at the first attempt: for a glance at an agent that may be gone.

@@ -362,7 +362,7 @@ mod tests {
     use admin::api::{
         ApplyPlan, ApplyReport, DeployPlan, DownAccepted, DownBody, EventPage, EventsQuery, HistoryPage,
         HistoryQuery, HistoryReport, LogPage, LogsQuery, ManifestBody, ManifestReport, Operate, OperateBody,
-        OperationAccepted, OperationProgress, ProgressLine, Receipt, RollbackBody, WarmReport,
+        OperationAccepted, OperationProgress, ProgressLine, Receipt, RollbackBody, TrafficReport, WarmReport,
     };
     use admin::{Answer, Operations, Refused, RefusedKind};
 
@@ -528,6 +528,10 @@ mod tests {
             let mut status = StatusReport::default();
             status.services.insert("web".into(), ServiceReport::default());
             Box::pin(std::future::ready(Ok(status)))
+        }
+
+        fn traffic(&self) -> Answer<'_, TrafficReport> {
+            Box::pin(std::future::ready(Ok(TrafficReport::default())))
         }
 
         fn deploy(&self, _: &str, _: DeployBody) -> Answer<'_, Accepted> {

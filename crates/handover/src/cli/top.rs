@@ -1,12 +1,15 @@
 //! `handover top`: what every service does and uses, live.
 //!
-//! Rates are differences between two looks, so the first picture comes after the second look.
+//! Rates and quantiles are of the time between two looks, so the first picture comes after the second look. On a
+//! terminal it is the time since the look before the last ones, so that few requests make quantiles too.
 
-use std::collections::BTreeMap;
+mod shares;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use admin::api::{ServiceReport, StatusReport};
+use admin::api::{ServiceReport, StatusReport, TrafficReport};
 use serde::Serialize;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -15,9 +18,12 @@ use super::deploy::{known, print_json};
 use super::render::{self, Cell, Style, Table};
 use super::{Failure, Global};
 use crate::exit_code::Code;
+use shares::{Shares, ms};
 
 /// Between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Looks that a picture on a terminal is made of.
+const LOOKS: usize = 10;
 /// Begins a picture that replaces the whole screen, on a screen of its own.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 /// Gives the screen back as it was.
@@ -31,7 +37,9 @@ const ERASE_BELOW: &str = "\x1b[J";
 /// Arguments of `top`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-CPU is in percent of one processor. On a terminal it is redrawn every second until Ctrl-C; elsewhere printed once.
+CPU is in percent of one processor. On a terminal it is redrawn every second until Ctrl-C, rates and latencies over
+the last ten; elsewhere printed once, over one second. Latencies are from a request's head to the end of its answer.
+Endpoint groups are those of `paths` in the manifest.
 
 Examples:
   handover top                 watch all services
@@ -57,6 +65,8 @@ struct Row {
     requests_per_second: Option<f64>,
     errors_per_second: Option<f64>,
     in_flight: Option<u64>,
+    #[serde(flatten)]
+    shares: Shares,
     instances_ready: u64,
     instances_wanted: u64,
     cpu_percent: Option<f64>,
@@ -70,9 +80,9 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode, Failure> {
     let colour = global.colour_out();
     let live = Global::out_is_terminal() && !args.once && !args.json;
     client::block_on(async {
-        let first = client.status().await?;
+        let first = Look::take(&client).await?;
         if let Some(service) = &args.service {
-            known(&first, service, &client)?;
+            known(&first.status, service, &client)?;
         }
         let only = args.service.as_deref();
         if live {
@@ -85,35 +95,47 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<ExitCode, Failure> {
             render::print(LEAVE);
             return ended.map(|()| Code::Done.into());
         }
-        let began = Instant::now();
         tokio::time::sleep(LOOK_INTERVAL).await;
-        let second = client.status().await?;
-        let rows = rows(&first, &second, began.elapsed(), only);
+        let second = Look::take(&client).await?;
+        let rows = rows(&first, &second, only);
         if args.json {
             print_json(&rows);
         } else {
-            render::print(&table(&rows, colour));
+            render::print(&tables(&rows, colour));
         }
         Ok(Code::Done.into())
     })
 }
 
-async fn watch(
-    client: &Client,
-    mut before: StatusReport,
-    only: Option<&str>,
-    colour: bool,
-) -> Result<(), Failure> {
-    let mut looked_at = Instant::now();
+async fn watch(client: &Client, first: Look, only: Option<&str>, colour: bool) -> Result<(), Failure> {
+    let mut looks = VecDeque::from([first]);
     let mut ticks = tokio::time::interval(LOOK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
     loop {
         ticks.tick().await;
-        let now = client.status().await?;
-        let rows = rows(&before, &now, looked_at.elapsed(), only);
-        render::print(&picture(&heading(&now, colour), &table(&rows, colour)));
-        (before, looked_at) = (now, Instant::now());
+        let now = Look::take(client).await?;
+        let before = looks.front().unwrap_or(&now);
+        let rows = rows(before, &now, only);
+        render::print(&picture(&heading(&now.status, colour), &tables(&rows, colour)));
+        looks.push_back(now);
+        if looks.len() > LOOKS {
+            looks.pop_front();
+        }
+    }
+}
+
+/// What was seen at one time.
+struct Look {
+    at: Instant,
+    status: StatusReport,
+    traffic: TrafficReport,
+}
+
+impl Look {
+    async fn take(client: &Client) -> Result<Self, Failure> {
+        let (status, traffic) = (client.status().await?, client.traffic().await?);
+        Ok(Self { at: Instant::now(), status, traffic })
     }
 }
 
@@ -138,7 +160,16 @@ fn heading(status: &StatusReport, colour: bool) -> String {
     text
 }
 
-fn rows(before: &StatusReport, now: &StatusReport, between: Duration, only: Option<&str>) -> Vec<Row> {
+fn rows(before: &Look, now: &Look, only: Option<&str>) -> Vec<Row> {
+    let between = now.at - before.at;
+    let mut rows = status_rows(&before.status, &now.status, between, only);
+    for row in &mut rows {
+        row.shares = shares::shares(&before.traffic, &now.traffic, between, &row.service);
+    }
+    rows
+}
+
+fn status_rows(before: &StatusReport, now: &StatusReport, between: Duration, only: Option<&str>) -> Vec<Row> {
     let none = BTreeMap::new();
     // Another agent or state counts anew only where the services are others.
     let before = if before.schema == now.schema { &before.services } else { &none };
@@ -165,6 +196,7 @@ fn row(name: &str, before: Option<&ServiceReport>, now: &ServiceReport, between:
         requests_per_second: rate(|service| service.requests_total),
         errors_per_second: rate(|service| service.errors_total),
         in_flight: now.in_flight,
+        shares: Shares::default(),
         instances_ready: ready as u64,
         instances_wanted: if now.stopped { 0 } else { wanted },
         cpu_percent: sum(now.instances.iter().map(|one| one.cpu_percent), |a, b| a + b),
@@ -197,9 +229,31 @@ fn state(service: &ServiceReport) -> String {
     String::new()
 }
 
+fn tables(rows: &[Row], colour: bool) -> String {
+    let mut text = table(rows, colour);
+    let below = shares::table(rows.iter().map(|row| (&*row.service, &row.shares)), colour);
+    if !below.is_empty() {
+        text.push('\n');
+        text.push_str(&below);
+    }
+    text
+}
+
 fn table(rows: &[Row], colour: bool) -> String {
-    let headings =
-        ["SERVICE", "STABLE", "REQ/S", "ERR/S", "IN FLIGHT", "READY", "CPU", "MEMORY", "RESTARTS", "STATE"];
+    let headings = [
+        "SERVICE",
+        "STABLE",
+        "REQ/S",
+        "ERR/S",
+        "P50",
+        "P99",
+        "IN FLIGHT",
+        "READY",
+        "CPU",
+        "MEMORY",
+        "RESTARTS",
+        "STATE",
+    ];
     let mut table = Table::new(&headings);
     for row in rows {
         table.row(cells(row));
@@ -207,7 +261,7 @@ fn table(rows: &[Row], colour: bool) -> String {
     table.render(colour)
 }
 
-fn cells(row: &Row) -> [Cell; 10] {
+fn cells(row: &Row) -> [Cell; 12] {
     let dash = || "-".to_owned();
     let rate = |rate: Option<f64>| rate.map_or_else(dash, |rate| format!("{rate:.1}"));
     let fails = row.errors_per_second.unwrap_or(0.0) > 0.0;
@@ -217,6 +271,8 @@ fn cells(row: &Row) -> [Cell; 10] {
         row.stable.clone().unwrap_or_else(dash).into(),
         rate(row.requests_per_second).into(),
         Cell::new(rate(row.errors_per_second), if fails { Style::Red } else { Style::Plain }),
+        ms(row.shares.all.p50_ms).into(),
+        ms(row.shares.all.p99_ms).into(),
         row.in_flight.map_or_else(dash, render::count).into(),
         Cell::new(
             format!("{}/{}", row.instances_ready, row.instances_wanted),
@@ -261,20 +317,20 @@ mod tests {
 
     #[test]
     fn rates_are_differences_over_the_time_between_two_looks() {
-        let rows = rows(&status(100, 1), &status(350, 2), Duration::from_secs(2), None);
+        let rows = status_rows(&status(100, 1), &status(350, 2), Duration::from_secs(2), None);
         assert_eq!(
             table(&rows, false),
             "\
-SERVICE  STABLE  REQ/S  ERR/S  IN FLIGHT  READY  CPU    MEMORY   RESTARTS  STATE
-web      1       125.0  0.5    4          1/2    2.5 %  6.0 MiB  3         crashing
-worker   -       -      -      -          0/0    -      -        0         stopped
+SERVICE  STABLE  REQ/S  ERR/S  P50  P99  IN FLIGHT  READY  CPU    MEMORY   RESTARTS  STATE
+web      1       125.0  0.5    -    -    4          1/2    2.5 %  6.0 MiB  3         crashing
+worker   -       -      -      -    -    -          0/0    -      -        0         stopped
 "
         );
     }
 
     #[test]
     fn one_service_may_be_looked_at_alone() {
-        let rows = rows(&status(1, 0), &status(1, 0), Duration::from_secs(1), Some("worker"));
+        let rows = status_rows(&status(1, 0), &status(1, 0), Duration::from_secs(1), Some("worker"));
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].requests_per_second, None);
     }

@@ -25,6 +25,9 @@ pub(super) fn answer(agent: &mut Running, beside: &Beside, question: Question) {
         Question::Status(reply) => {
             let _ = reply.send(Ok(beside.complete(report::status(agent.status()))));
         }
+        Question::Traffic(reply) => {
+            let _ = reply.send(Ok(beside.traffic()));
+        }
         Question::Deploy { service, source, body, reply } => {
             let _ = reply.send(deploy(agent, &service, source, body));
         }

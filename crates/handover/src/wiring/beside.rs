@@ -1,8 +1,9 @@
-//! What a status shows beside what the control plane knows: what instances use, and what is in flight.
+//! What is shown beside what the control plane knows: what instances use, what is in flight, what was counted.
 
 use std::collections::BTreeMap;
 
-use admin::api::StatusReport;
+use admin::api::{StatusReport, TrafficReport};
+use agent::measured::Measured;
 use agent::world::Event;
 use drivers::usage::Samples;
 
@@ -11,6 +12,7 @@ use drivers::usage::Samples;
 pub(super) struct Beside {
     usage: Samples,
     in_flight: InFlight,
+    measured: Measured,
 }
 
 /// Requests in flight by the last report of each living proxy, by service.
@@ -19,12 +21,18 @@ struct InFlight(BTreeMap<u64, BTreeMap<String, u64>>);
 
 impl Beside {
     pub(super) fn new(usage: Samples) -> Self {
-        Self { usage, in_flight: InFlight::default() }
+        Self { usage, in_flight: InFlight::default(), measured: Measured::default() }
     }
 
     /// Listens to what goes to the control plane.
     pub(super) fn hear(&mut self, event: &Event) {
         self.in_flight.hear(event);
+        self.measured.hear(event);
+    }
+
+    /// What the proxies counted.
+    pub(super) fn traffic(&self) -> TrafficReport {
+        super::traffic::report(&self.measured)
     }
 
     /// The status with it.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use admin::api::{
     Accepted, ApplyPlan, ApplyReport, DeployBody, DeployPlan, DownAccepted, DownBody, EventPage, EventsQuery,
     HistoryPage, HistoryQuery, HistoryReport, LogPage, LogsQuery, ManifestBody, ManifestReport, Operate,
-    OperateBody, OperationAccepted, OperationProgress, Progress, RollbackBody, StatusReport,
+    OperateBody, OperationAccepted, OperationProgress, Progress, RollbackBody, StatusReport, TrafficReport,
 };
 use admin::{Answer, Operations, Refused, RefusedKind};
 use tokio::sync::{mpsc, oneshot};
@@ -24,6 +24,7 @@ type Reply<T> = oneshot::Sender<Result<T, Refused>>;
 #[derive(Debug)]
 pub(super) enum Question {
     Status(Reply<StatusReport>),
+    Traffic(Reply<TrafficReport>),
     Deploy { service: String, source: PathBuf, body: DeployBody, reply: Reply<Accepted> },
     PlanDeploy { service: String, source: PathBuf, body: DeployBody, reply: Reply<DeployPlan> },
     Rollback { service: String, body: RollbackBody, reply: Reply<Accepted> },
@@ -81,6 +82,10 @@ impl Asking {
 impl Operations for Asking {
     fn status(&self) -> Answer<'_, StatusReport> {
         self.ask(Question::Status)
+    }
+
+    fn traffic(&self) -> Answer<'_, TrafficReport> {
+        self.ask(Question::Traffic)
     }
 
     fn deploy(&self, service: &str, body: DeployBody) -> Answer<'_, Accepted> {
