@@ -21,6 +21,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
+    /// A number in `0..bound`, as `below`.
+    pub fn below_u64(&mut self, bound: u64) -> u64 {
+        let wide = u128::from(self.next_u64()) * u128::from(bound);
+        u64::try_from(wide >> 64).expect("invariant: below bound, which is a u64")
+    }
+
     /// A number in `0..bound` (multiply-shift: bias below 2^-32 for bounds that fit 32 bits); 0 for bound 0.
     pub fn below(&mut self, bound: usize) -> usize {
         let wide = u128::from(self.next_u64()) * (bound as u128);
