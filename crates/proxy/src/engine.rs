@@ -11,6 +11,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod access_log;
+pub(crate) mod balance;
 pub(crate) mod book;
 pub(crate) mod claim;
 pub(crate) mod client_stream;
@@ -23,11 +24,19 @@ pub(crate) mod forward;
 pub(crate) mod hold;
 pub(crate) mod labels;
 pub(crate) mod ledger;
+pub(crate) mod outliers;
+pub(crate) mod patience;
+pub(crate) mod policy;
+pub(crate) mod queue;
+pub(crate) mod release;
 pub(crate) mod series;
 pub(crate) mod slots;
+pub(crate) mod split;
 pub(crate) mod stats;
+pub(crate) mod sticky;
 pub(crate) mod table;
 pub(crate) mod upload;
+pub(crate) mod visitor;
 pub(crate) mod watch;
 pub(crate) mod worker;
 
@@ -47,6 +56,7 @@ use wire::traffic::SeriesCounters;
 use access_log::LogWriter;
 use hold::HeldCounts;
 use ledger::{Event, Ledger};
+use queue::Gates;
 use worker::{Command, Setup};
 
 pub use ledger::Notice;
@@ -115,7 +125,7 @@ impl Engine {
         let (log, sender) = settings.access_log.clone().and_then(LogWriter::start).unzip();
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(COMMANDS_MAX)).unzip();
         let loads: Arc<[AtomicUsize]> = (0..count).map(|_| AtomicUsize::new(0)).collect();
-        let held = Arc::new(HeldCounts::default());
+        let (held, gates) = (Arc::new(HeldCounts::default()), Arc::new(Gates::default()));
         let (events_in, events) = mpsc::channel(EVENTS_MAX);
         let mut threads = Vec::new();
         for (index, commands) in receivers.into_iter().enumerate() {
@@ -128,6 +138,7 @@ impl Engine {
                 peers: senders.iter().map(mpsc::Sender::downgrade).collect(),
                 loads: loads.clone(),
                 held: held.clone(),
+                gates: gates.clone(),
                 events: events_in.clone(),
             };
             let thread = std::thread::Builder::new().name(format!("proxy-{index}")).spawn(move || {

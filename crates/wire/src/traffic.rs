@@ -160,4 +160,10 @@ pub struct ReleaseCounters {
     /// Longest such wait since the last report, in µs.
     #[serde(default)]
     pub hold_us_max: u64,
+    /// Times an endpoint was ejected, on any thread.
+    #[serde(default)]
+    pub ejected: u64,
+    /// Requests that waited for a slot because every endpoint had as many as it may have.
+    #[serde(default)]
+    pub queued: u64,
 }

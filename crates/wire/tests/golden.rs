@@ -286,6 +286,8 @@ fn frames_between_agent_and_proxy_keep_their_form() {
         lost_on_reuse: 1,
         in_flight: 4,
         wait_us_max: 250,
+        ejected: 2,
+        queued: 6,
     };
     let counters = golden_counters(release);
     check(

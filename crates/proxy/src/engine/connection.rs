@@ -31,6 +31,7 @@ use crate::engine::slots::SlotGuard;
 use crate::engine::stats::{count, uncount};
 use crate::engine::table::{Rules, Way};
 use crate::engine::upload::Upload;
+use crate::engine::visitor::Visitor;
 use crate::engine::worker::Worker;
 use crate::h1::answer::{Answer, AnswerForm, write_answer};
 use crate::h1::request::{RequestHead, Target, Via, read_request};
@@ -261,21 +262,25 @@ impl Connection {
                 return Some(self.refuse(answer));
             }
         };
+        let way = rules.router.find(&self.target.host, &self.target.path).map(Way::take);
+        let visitor = way.map(|way| {
+            let head = &self.input.filled()[..length];
+            way.service.balance.asks.read(head, &self.client, rules.is_secure)
+        });
         self.input.consume(length);
-        self.worker.budget.borrow_mut().handle_request();
         let mut upload = Upload::new(out, head.body.clone(), rules.limits.body_bytes);
         if let Err(answer) = upload.pull(&mut self.input) {
             return Some(self.refuse(answer));
         }
         self.answer = Outgoing::new(self.worker.buffers.output());
-        let Some(way) = rules.router.find(&self.target.host, &self.target.path) else {
+        let (Some(way), Some(visitor)) = (way, visitor) else {
             count(&self.worker.stats.refused);
             count(&self.listener.stats.refused);
             let answer = Answer::new(404, "there is no route for this host and path");
             let entry = Entry { is_1_0: head.is_1_0, ..Entry::new(started) };
             return self.answer_itself(answer, &head, &upload, &entry);
         };
-        let end = self.forward(rules, way, &head, &mut upload, started).await;
+        let end = self.forward(rules, (way, visitor), &head, &mut upload, started).await;
         self.worker.buffers.give_back_output(upload.into_bytes());
         end
     }
@@ -283,7 +288,7 @@ impl Connection {
     async fn forward(
         &mut self,
         rules: &Rules,
-        way: &Way,
+        (way, visitor): (&Way, Visitor),
         head: &RequestHead,
         upload: &mut Upload,
         started: Instant,
@@ -298,6 +303,7 @@ impl Connection {
         };
         let request = Request {
             service: service.clone(),
+            visitor,
             terms,
             is_idempotent: head.is_idempotent,
             started,
@@ -312,11 +318,14 @@ impl Connection {
             input: &mut self.input,
             answer: &mut self.answer,
         };
-        let Forwarded { verdict, endpoint, retries, held, first_byte, is_failed } =
+        let Forwarded { verdict, endpoint, retries, held, was_queued, first_byte, is_failed } =
             forward(&mut client, request, upload).await;
         let stats = endpoint.as_ref().map_or(&service.unplaced, |endpoint| &endpoint.stats);
         if let Some(time) = held {
             stats.was_held(time);
+        }
+        if was_queued {
+            count(&stats.queued);
         }
         let entry = Entry {
             started,

@@ -17,13 +17,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use host::upstream::Stream;
-use model::balance::Ejection;
+use model::balance::{Ejection, OutlierRules, Record, hash_bytes, hash_pair};
 use model::time::Instant;
-use wire::routes::Address;
+use wire::routes::{Address, Endpoint as Listed, EndpointState};
 
 use crate::engine::access_log::field;
 use crate::engine::series::Series;
-use crate::engine::stats::ReleaseStats;
+use crate::engine::stats::{ReleaseStats, count};
 
 /// Most pooled connections per endpoint and thread; the oldest goes first.
 const POOL_CONNECTIONS_MAX: usize = 512;
@@ -59,9 +59,18 @@ pub(crate) struct Endpoint {
     pub(crate) series: Rc<Series>,
     /// Service, release and instance as the access log shows them.
     pub(crate) log_fields: String,
+    /// What it answered lately, where that can eject it.
+    pub(crate) record: Cell<Record>,
     serving: Cell<bool>,
+    /// Since when, unless that was before this proxy knew of it.
+    serving_since: Cell<Option<Instant>>,
+    supervised: Cell<bool>,
     in_flight: Cell<u32>,
     ejection: Cell<Ejection>,
+    /// Until when it is out, by either kind of ejection.
+    out_until: Cell<Instant>,
+    identity: Cell<u64>,
+    slot: u64,
     observed: Cell<Option<ObservedClose>>,
     pool: RefCell<VecDeque<Idle>>,
 }
@@ -74,13 +83,19 @@ impl Endpoint {
             .join(",");
         Self {
             instance: instance.to_owned(),
+            slot: hash_pair(instance, &address.to_string()),
             address,
             stats,
             series,
             log_fields,
+            record: Cell::default(),
             serving: Cell::new(false),
+            serving_since: Cell::new(None),
+            supervised: Cell::new(false),
             in_flight: Cell::new(0),
             ejection: Cell::default(),
+            out_until: Cell::default(),
+            identity: Cell::new(hash_bytes(instance.as_bytes())),
             observed: Cell::new(None),
             pool: RefCell::default(),
         }
@@ -99,7 +114,44 @@ impl Endpoint {
         }
         self.close_pool();
         self.ejection.take();
+        self.record.take();
+        self.out_until.take();
+        self.serving_since.take();
         self.observed.take();
+    }
+
+    /// What the table that begins to count at `now` says of it; `None`: before the first, when who serves did so
+    /// already.
+    pub(crate) fn follow(&self, listed: &Listed, now: Option<Instant>) {
+        let is_new = !self.is_serving();
+        self.set_serving(listed.state == EndpointState::Serving);
+        if is_new && self.is_serving() {
+            self.serving_since.set(now);
+        }
+        self.supervised.set(listed.supervised);
+        // A slot of ours keeps its keys wherever it listens; others may have several addresses.
+        let ours = hash_bytes(self.instance.as_bytes());
+        self.identity.set(if listed.supervised { ours } else { self.slot });
+    }
+
+    /// Since when it serves, unless that was before this proxy knew of it.
+    pub(crate) fn serving_since(&self) -> Option<Instant> {
+        self.serving_since.get()
+    }
+
+    /// Whether what it says about itself is believed.
+    pub(crate) fn is_supervised(&self) -> bool {
+        self.supervised.get()
+    }
+
+    /// What keys are hashed against: the same in every proxy.
+    pub(crate) fn identity(&self) -> u64 {
+        self.identity.get()
+    }
+
+    /// What its slots are known by: instance and address.
+    pub(crate) fn slot(&self) -> u64 {
+        self.slot
     }
 
     /// Requests in flight on this thread.
@@ -120,15 +172,34 @@ impl Endpoint {
         self.in_flight.get() == 0 && !self.serving.get()
     }
 
-    /// Whether it is passed over while there are others.
-    pub(crate) fn is_ejected(&self, now: Instant) -> bool {
-        self.ejection.get().is_out(now)
+    /// Whether it serves and is not ejected.
+    pub(crate) fn is_open(&self, now: Instant) -> bool {
+        self.serving.get() && now >= self.out_until.get()
     }
 
     /// No connection could be made to it.
     pub(crate) fn handle_connect_failure(&self, now: Instant) {
-        self.eject(now);
+        if self.is_open(now) {
+            self.eject(now);
+            count(&self.stats.ejected);
+            let seconds = self.out_until.get().since(now).as_secs();
+            tracing::warn!(
+                instance = self.instance,
+                seconds,
+                "an endpoint is ejected: no connection was made"
+            );
+        }
         self.close_pool();
+    }
+
+    /// It is out for what it answered; for how long.
+    pub(crate) fn eject_for_answers(&self, rules: &OutlierRules, now: Instant) -> Duration {
+        let mut record = self.record.get();
+        let until = record.eject(rules, now);
+        self.record.set(record);
+        self.settle(self.ejection.get());
+        count(&self.stats.ejected);
+        until.since(now)
     }
 
     /// It said that it takes no more: the next table will say so too, until then others are asked first.
@@ -139,12 +210,18 @@ impl Endpoint {
     fn eject(&self, now: Instant) {
         let mut ejection = self.ejection.get();
         ejection.handle_failure(now);
+        self.settle(ejection);
+    }
+
+    fn settle(&self, ejection: Ejection) {
         self.ejection.set(ejection);
+        let until = ejection.until().max(self.record.get().until());
+        self.out_until.set(until.unwrap_or(Instant::START));
     }
 
     /// A connection was made to it.
     pub(crate) fn handle_connected(&self) {
-        self.ejection.take();
+        self.settle(Ejection::default());
     }
 
     /// The youngest pooled connection that can be used again.

@@ -21,6 +21,7 @@ use tokio::io::AsyncWrite;
 use crate::buffer::{Buffer, SMALL_BYTES};
 use crate::engine::accept::Listener;
 use crate::engine::client_stream::ClientStream;
+use crate::engine::policy::Policy;
 use crate::engine::slots::Slot;
 use crate::engine::upload::Upload;
 use crate::engine::watch::{ENDED_CLIENT_TIMEOUT, Seen, watch};
@@ -57,6 +58,8 @@ pub(crate) enum Ended {
     Bad(&'static str),
     /// The instance said that it is draining; nothing of that was passed on.
     Draining,
+    /// The answer has a status that is tried again, and that was taken from the budget; nothing was passed on.
+    Unwanted(u16),
     /// The connection, or the time, ended in the middle of an answer the client has a part of.
     Truncated,
     /// The client went away, or did not take its answer in time.
@@ -159,6 +162,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) answer: &'a mut Outgoing,
     pub(crate) upload: &'a mut Upload,
     pub(crate) instance: &'a mut Stream,
+    pub(crate) policy: Policy<'a>,
     pub(crate) terms: Terms,
     /// What was read from the instance.
     pub(crate) download: Buffer,
@@ -199,12 +203,13 @@ pub(crate) struct Ends<'a> {
     pub(crate) answer: &'a mut Outgoing,
     pub(crate) upload: &'a mut Upload,
     pub(crate) instance: &'a mut Stream,
+    pub(crate) policy: Policy<'a>,
 }
 
 impl<'a> Exchange<'a> {
     /// An attempt that has not begun.
     pub(crate) fn new(ends: Ends<'a>, terms: Terms) -> Self {
-        let Ends { worker, slot, listener, client, input, answer, upload, instance } = ends;
+        let Ends { worker, slot, listener, client, input, answer, upload, instance, policy } = ends;
         Self {
             worker,
             slot,
@@ -214,6 +219,7 @@ impl<'a> Exchange<'a> {
             answer,
             upload,
             instance,
+            policy,
             terms,
             download: Buffer::default(),
             response: None,
@@ -479,11 +485,15 @@ impl<'a> Exchange<'a> {
             })?;
             self.download.consume(end);
             self.state.scan = HeadScan::default();
-            if response.is_draining && self.upload.is_intact() && !self.state.has_interim {
+            if self.upload.is_intact()
+                && !self.state.has_interim
+                && let Some(ended) = self.policy.refuses(&response, self.worker.clock.now())
+            {
                 self.answer.bytes.truncate(before);
-                return Err(Ended::Draining);
+                return Err(ended);
             }
             if !response.is_interim() {
+                self.policy.mark(&mut self.answer.bytes);
                 self.response = Some(response);
                 self.answered_at = Some(self.worker.clock.now());
                 return Ok(true);

@@ -3,7 +3,8 @@
 //! Another attempt needs that the client has seen nothing, the request is intact, the budget has room, and:
 //! nothing of it was sent, or sending it twice does no harm, or the instance said that it is draining. A failure on a
 //! connection that was used before is of that connection, on a fresh one of the instance. Where the table says so, a
-//! request that finds no endpoint waits for the next table instead of failing.
+//! request that finds no endpoint waits for the next table instead of failing, one that finds only full ones waits for
+//! a slot, and an answer with a certain status is tried again too, where somebody else can be asked.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -19,21 +20,21 @@ use wire::routes::Address;
 
 use crate::buffer::Buffer;
 use crate::engine::accept::Listener;
-use crate::engine::claim::{Claim, Tried, claim};
+use crate::engine::claim::{Claim, Claimed, Tried, claim, claim_slot, has_other, wanted};
 use crate::engine::client_stream::ClientStream;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::entry::micros;
 use crate::engine::exchange::{Ended, Ends, Exchange, Outgoing, Terms};
 use crate::engine::hold::{self, Held, Waited};
+use crate::engine::policy::Policy;
+use crate::engine::queue::{self, Passed};
 use crate::engine::slots::Slot;
 use crate::engine::stats::count;
 use crate::engine::table::Service;
 use crate::engine::upload::Upload;
+use crate::engine::visitor::Visitor;
 use crate::engine::worker::Worker;
 use crate::h1::answer::Answer;
-
-/// Most attempts for one request.
-const ATTEMPTS_MAX: u32 = 3;
 
 /// The client's side of a request.
 pub(crate) struct Client<'a> {
@@ -49,6 +50,8 @@ pub(crate) struct Client<'a> {
 pub(crate) struct Request {
     /// As of the newest table.
     pub(crate) service: Rc<Service>,
+    /// Who sent it, as far as the service asks.
+    pub(crate) visitor: Visitor,
     pub(crate) terms: Terms,
     pub(crate) is_idempotent: bool,
     pub(crate) started: Instant,
@@ -59,16 +62,20 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Takes the service from the newest table; true when it is the same. One that is gone keeps what it was, and
-    /// none of its endpoints serves any more.
-    fn renew(&mut self, worker: &Worker) -> bool {
-        match worker.service(&self.service.name) {
-            Some(newest) if !Rc::ptr_eq(&newest, &self.service) => {
-                self.service = newest;
-                false
-            }
-            _ => true,
+    /// Takes the service from the newest table. One that is gone keeps what it was, and none of its endpoints serves
+    /// any more.
+    fn renew(&mut self, worker: &Worker, tried: &mut Tried) {
+        if let Some(newest) = worker.service(&self.service.name)
+            && !Rc::ptr_eq(&newest, &self.service)
+        {
+            tried.follow(&self.service, &newest);
+            self.service = newest;
         }
+    }
+
+    /// Whether it may be sent twice although it may have arrived.
+    fn may_repeat(&self) -> bool {
+        self.is_idempotent || self.service.balance.retry.non_idempotent
     }
 }
 
@@ -110,6 +117,8 @@ pub(crate) struct Forwarded {
     pub(crate) first_byte: Option<Duration>,
     /// The instance failed after its answer had begun, or lost the request.
     pub(crate) is_failed: bool,
+    /// It waited for a slot.
+    pub(crate) was_queued: bool,
 }
 
 /// How an attempt went wrong, and what that allows.
@@ -118,14 +127,24 @@ struct Failure {
     may_retry: bool,
     /// The endpoint is not to be tried again.
     leaves_endpoint: bool,
+    /// The retry was taken from the budget already.
+    is_paid: bool,
+}
+
+impl Failure {
+    const fn new(answer: Answer, may_retry: bool, leaves_endpoint: bool) -> Self {
+        Self { answer, may_retry, leaves_endpoint, is_paid: false }
+    }
 }
 
 /// Forwards a request until it is answered or nothing more can be done.
 pub(crate) async fn forward(client: &mut Client<'_>, mut request: Request, upload: &mut Upload) -> Forwarded {
-    let mut hold = Wait::default();
-    let (verdict, endpoint, retries) = try_all(client, &mut request, upload, &mut hold).await;
+    request.service.balance.retry.budget.borrow_mut().handle_request();
+    let mut wait = Wait::default();
+    let (verdict, endpoint, retries) = try_all(client, &mut request, upload, &mut wait).await;
     let Request { first_byte, is_failed, .. } = request;
-    Forwarded { verdict, endpoint, retries, held: hold.took, first_byte, is_failed }
+    let was_queued = wait.queued_since.is_some();
+    Forwarded { verdict, endpoint, retries, held: wait.took, was_queued, first_byte, is_failed }
 }
 
 /// What waiting for an endpoint has come to.
@@ -134,6 +153,8 @@ struct Wait {
     /// Its place, until the attempt after it is over.
     held: Option<Held>,
     took: Option<Duration>,
+    /// When it first waited for a slot.
+    queued_since: Option<Instant>,
 }
 
 impl Wait {
@@ -162,6 +183,52 @@ impl Wait {
     }
 }
 
+/// What a wait for a slot has come to.
+enum Queued {
+    Claim(Claim),
+    /// As things are now it has to be seen anew what there is.
+    Again,
+    Over(Verdict),
+}
+
+const FULL: Answer = Answer::new(503, "every instance of the service has as many requests as it may have");
+
+impl Wait {
+    /// Waits for a slot of an endpoint, at most as long as the service says, whatever became of it in between.
+    async fn for_slot(
+        &mut self,
+        client: &mut Client<'_>,
+        request: &mut Request,
+        tried: &mut Tried,
+    ) -> Queued {
+        let worker = client.worker;
+        let Some(waiting) = &request.service.balance.gate else { return Queued::Again };
+        let Some(slots) = wanted(worker, &request.service, &request.visitor, tried) else {
+            return Queued::Again;
+        };
+        // Its place among those let go would keep others waiting meanwhile.
+        self.held = None;
+        let since = *self.queued_since.get_or_insert(worker.clock.now());
+        let deadline = since + waiting.timeout;
+        let Ok(place) = waiting.gate.try_join(request.started, slots) else {
+            return Queued::Over(Verdict::Own(FULL));
+        };
+        let mut look = || {
+            request.renew(worker, tried);
+            wanted(worker, &request.service, &request.visitor, tried)
+        };
+        match queue::wait(client, place, deadline, &mut look).await {
+            Passed::Slot(slot) => {
+                request.renew(worker, tried);
+                claim_slot(worker, &request.service, tried, slot).map_or(Queued::Again, Queued::Claim)
+            }
+            Passed::Again => Queued::Again,
+            Passed::Refused => Queued::Over(Verdict::Own(FULL)),
+            Passed::ClientGone => Queued::Over(Verdict::Dropped { status: 0, bytes: 0 }),
+        }
+    }
+}
+
 async fn try_all(
     client: &mut Client<'_>,
     request: &mut Request,
@@ -172,35 +239,46 @@ async fn try_all(
     let (mut tried, mut retries) = (Tried::default(), 0);
     let mut last: Option<(Answer, Rc<Endpoint>)> = None;
     loop {
-        if (last.is_some() || wait.held.is_some()) && !request.renew(worker) {
-            tried.forget_release();
+        if last.is_some() || wait.held.is_some() || wait.queued_since.is_some() {
+            request.renew(worker, &mut tried);
         }
-        let Some(claim) = claim(worker, &request.service, &mut tried) else {
-            match wait.for_endpoint(client, request).await {
-                Some(None) => {
-                    // Whoever serves now is another process, also where it has an old one's place.
-                    tried = Tried::default();
-                    continue;
+        let claim = match claim(worker, &request.service, &request.visitor, &mut tried) {
+            Claimed::Claim(claim) => claim,
+            Claimed::Full => match Box::pin(wait.for_slot(client, request, &mut tried)).await {
+                Queued::Claim(claim) => claim,
+                Queued::Again => continue,
+                Queued::Over(verdict) => return (verdict, last.map(|(_, endpoint)| endpoint), retries),
+            },
+            Claimed::Nobody => {
+                match wait.for_endpoint(client, request).await {
+                    Some(None) => {
+                        // Whoever serves now is another process, also where it has an old one's place.
+                        tried = Tried::default();
+                        continue;
+                    }
+                    Some(Some(verdict)) => return (verdict, last.map(|(_, endpoint)| endpoint), retries),
+                    None => {}
                 }
-                Some(Some(verdict)) => return (verdict, last.map(|(_, endpoint)| endpoint), retries),
-                None => {}
+                let (answer, endpoint) = last.unzip();
+                let answer = answer.unwrap_or(Answer::new(503, "no instance of the service is ready"));
+                return (Verdict::Own(answer), endpoint, retries);
             }
-            let (answer, endpoint) = last.unzip();
-            let answer = answer.unwrap_or(Answer::new(503, "no instance of the service is ready"));
-            return (Verdict::Own(answer), endpoint, retries);
         };
         if last.is_some() {
             retries += 1;
         }
         upload.rewind();
         let endpoint = claim.endpoint().clone();
-        let failure = match attempt(client, request, upload, claim, wait.held.as_ref()).await {
+        let has_more = retries + 1 < request.service.balance.retry.attempts;
+        let before = Before { tried: &tried, has_more, held: wait.held.as_ref() };
+        let failure = match attempt(client, request, upload, claim, before).await {
             Ok(verdict) => return (verdict, Some(endpoint), retries),
             Err(failure) => failure,
         };
         wait.held = None;
-        let may_retry = failure.may_retry && upload.is_intact() && retries + 1 < ATTEMPTS_MAX;
-        if !may_retry || !worker.budget.borrow_mut().try_take(worker.clock.now()) {
+        let may_retry = failure.may_retry && upload.is_intact() && has_more;
+        let budget = &request.service.balance.retry.budget;
+        if !may_retry || !(failure.is_paid || budget.borrow_mut().try_take(worker.clock.now())) {
             return (Verdict::Own(failure.answer), Some(endpoint), retries);
         }
         count(&endpoint.stats.retried);
@@ -212,12 +290,40 @@ async fn try_all(
     }
 }
 
+/// What came before an attempt.
+struct Before<'a> {
+    tried: &'a Tried,
+    /// There may be another one after it.
+    has_more: bool,
+    held: Option<&'a Held>,
+}
+
+impl Before<'_> {
+    /// What decides about the answer of the attempt that has this claim.
+    fn policy<'a>(&self, request: &'a Request, claim: &Claim) -> Policy<'a> {
+        let balance = &request.service.balance;
+        let retry = &balance.retry;
+        let may_retry = !retry.statuses.is_empty()
+            && self.has_more
+            && request.may_repeat()
+            && has_other(&request.service, self.tried, claim.endpoint());
+        Policy {
+            believes_draining: claim.endpoint().is_supervised(),
+            retried: may_retry.then_some((&*retry.statuses, &retry.budget)),
+            cookie: balance
+                .sticky
+                .as_ref()
+                .and_then(|sticky| sticky.cookie(&request.visitor, claim.release())),
+        }
+    }
+}
+
 async fn attempt(
     client: &mut Client<'_>,
     request: &mut Request,
     upload: &mut Upload,
     claim: Claim,
-    held: Option<&Held>,
+    before: Before<'_>,
 ) -> Result<Verdict, Failure> {
     let worker = client.worker;
     let endpoint = claim.endpoint().clone();
@@ -226,9 +332,9 @@ async fn attempt(
     let is_reused = pooled.is_some();
     let mut instance = match pooled {
         Some(stream) => stream,
-        None => connect(client, request, &endpoint).await?,
+        None => connect(client, request, &claim).await?,
     };
-    if let Some(held) = held {
+    if let Some(held) = before.held {
         held.handle_connected();
     }
     let waited = u64::try_from(worker.clock.now().since(request.started).as_micros()).unwrap_or(u64::MAX);
@@ -243,6 +349,7 @@ async fn attempt(
         answer: client.answer,
         upload,
         instance: &mut instance,
+        policy: before.policy(request, &claim),
     };
     let mut exchange = Exchange::new(ends, request.terms);
     let ended = exchange.run().await;
@@ -256,6 +363,9 @@ async fn attempt(
     request.terms.owes_continue = terms.owes_continue;
     worker.buffers.give_back(download);
     let status = response.as_ref().map_or(0, |response| response.status);
+    if let Some(is_success) = outcome(ended, status, is_reused) {
+        note(is_success, request, &claim, worker.clock.now());
+    }
     match (ended, response) {
         (Ended::Complete, Some(response)) => {
             if is_reusable {
@@ -291,10 +401,10 @@ fn judge(
         // Its neighbours in the pool are likely to have ended with it.
         endpoint.close_pool();
     }
-    let fail = |answer, may_retry, leaves_endpoint| Err(Failure { answer, may_retry, leaves_endpoint });
+    let fail = |answer, may_retry, leaves_endpoint| Err(Failure::new(answer, may_retry, leaves_endpoint));
     match ended {
         Ended::NotSent => fail(LOST, true, !is_reused),
-        Ended::Lost { in_answer: false } if request.is_idempotent => fail(LOST, true, !is_reused),
+        Ended::Lost { in_answer: false } if request.may_repeat() => fail(LOST, true, !is_reused),
         Ended::Lost { in_answer } => {
             if is_reused && !in_answer {
                 count(&endpoint.stats.lost_on_reuse);
@@ -312,6 +422,11 @@ fn judge(
             endpoint.handle_draining(now);
             fail(Answer::new(503, "the instance is draining"), true, true)
         }
+        Ended::Unwanted(status) => {
+            // Answered only where whoever else there was is gone meanwhile.
+            let answer = Answer::new(status, "the instance answered so, and there is nobody else");
+            Err(Failure { is_paid: true, ..Failure::new(answer, true, true) })
+        }
         Ended::Refused(answer) => fail(answer, false, true),
         Ended::Truncated => {
             count(&endpoint.stats.failed);
@@ -320,6 +435,27 @@ fn judge(
             Ok(dropped)
         }
         Ended::Complete | Ended::ClientGone | Ended::Cut => Ok(dropped),
+    }
+}
+
+/// What an attempt says about its endpoint, if anything: whether it did well.
+fn outcome(ended: Ended, status: u16, is_reused: bool) -> Option<bool> {
+    match ended {
+        Ended::Complete => Some(status < 500),
+        Ended::Unwanted(status) => Some(status < 500),
+        // Of that connection, not of the endpoint.
+        Ended::NotSent | Ended::Lost { in_answer: false } if is_reused => None,
+        Ended::NotSent | Ended::Lost { .. } | Ended::Late | Ended::Bad(_) | Ended::Truncated => Some(false),
+        Ended::Draining | Ended::ClientGone | Ended::Refused(_) | Ended::Cut => None,
+    }
+}
+
+fn note(is_success: bool, request: &Request, claim: &Claim, now: Instant) {
+    let service = &request.service;
+    if let (Some(outliers), Some(release)) =
+        (&service.balance.outliers, service.releases.get(claim.release()))
+    {
+        outliers.handle_outcome(is_success, release, claim.endpoint(), now);
     }
 }
 
@@ -334,8 +470,8 @@ pub(crate) async fn open(address: &Address) -> io::Result<Stream> {
 }
 
 /// A fresh connection to the endpoint.
-async fn connect(client: &Client<'_>, request: &Request, endpoint: &Endpoint) -> Result<Stream, Failure> {
-    let worker = client.worker;
+async fn connect(client: &Client<'_>, request: &Request, claim: &Claim) -> Result<Stream, Failure> {
+    let (worker, endpoint) = (client.worker, claim.endpoint());
     client.slot.arm(worker.clock.now() + request.service.connect_timeout);
     let mut connecting = pin!(open(&endpoint.address));
     let result = poll_fn(|cx| {
@@ -355,16 +491,17 @@ async fn connect(client: &Client<'_>, request: &Request, endpoint: &Endpoint) ->
             worker.shed();
             tracing::warn!(instance = endpoint.instance, %error, "no connection could be opened");
             let answer = Answer::new(503, "too many connections");
-            Err(Failure { answer, may_retry: true, leaves_endpoint: false })
+            Err(Failure::new(answer, true, false))
         }
         Err(error) => {
             endpoint.handle_connect_failure(now);
+            note(false, request, claim, now);
             let answer = if error.kind() == io::ErrorKind::TimedOut {
                 Answer::new(504, "the instance did not accept a connection in time")
             } else {
                 Answer::new(502, "the instance does not accept connections")
             };
-            Err(Failure { answer, may_retry: true, leaves_endpoint: true })
+            Err(Failure::new(answer, true, true))
         }
     }
 }

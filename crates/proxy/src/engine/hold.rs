@@ -23,7 +23,7 @@ use model::time::Instant;
 use wire::routes::Hold;
 
 use crate::engine::forward::Client;
-use crate::engine::watch::{ENDED_CLIENT_TIMEOUT, Seen, watch};
+use crate::engine::patience::{Mood, Patience};
 use crate::engine::worker::Worker;
 
 /// Requests of one service and thread that were let go at once: what a small accept queue takes. A slow instance is
@@ -210,33 +210,20 @@ pub(crate) async fn wait(
     worker.holds.join(service, &waiter);
     let mut held =
         Held { worker: worker.clone(), service: service.to_owned(), waiter, counted: Some(counted) };
-    let mut deadline = since + terms.timeout;
-    client.slot.arm(deadline);
-    let mut has_ended = false;
+    let mut patience = Patience::until(client, since + terms.timeout);
     let ended = poll_fn(|cx| {
-        let has_fired = client.slot.has_fired(cx);
-        if worker.is_cut() {
+        let mood = patience.look(client, cx);
+        if mood == Mood::Cut {
             return Poll::Ready(Some(Waited::Refused));
         }
         if held.waiter.may_go.get() {
             return Poll::Ready(None);
         }
-        if has_fired {
+        if mood == Mood::Late {
             return Poll::Ready(Some(Waited::Refused));
         }
         held.waiter.waker.replace(Some(cx.waker().clone()));
-        if !has_ended {
-            match watch(client.stream, client.input, &worker.buffers, cx) {
-                Seen::Nothing => {}
-                Seen::End => {
-                    has_ended = true;
-                    deadline = deadline.min(worker.clock.refresh() + ENDED_CLIENT_TIMEOUT);
-                    client.slot.arm(deadline);
-                }
-                Seen::Gone => return Poll::Ready(Some(Waited::ClientGone)),
-            }
-        }
-        Poll::Pending
+        if patience.watch(client, cx) { Poll::Pending } else { Poll::Ready(Some(Waited::ClientGone)) }
     });
     let ended = ended.await;
     worker.clock.refresh();

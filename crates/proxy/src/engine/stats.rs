@@ -27,6 +27,10 @@ pub(crate) struct ReleaseStats {
     pub(crate) failed: Cell<u64>,
     /// Lost on a reused connection.
     pub(crate) lost_on_reuse: Cell<u64>,
+    /// Times an endpoint was ejected.
+    pub(crate) ejected: Cell<u64>,
+    /// Waited for a slot.
+    pub(crate) queued: Cell<u64>,
     /// In flight now.
     pub(crate) in_flight: Cell<u64>,
     /// Longest wait for a connection since the last report, in µs.
@@ -73,6 +77,8 @@ impl ReleaseStats {
             retried: self.retried.get(),
             failed: self.failed.get(),
             lost_on_reuse: self.lost_on_reuse.get(),
+            ejected: self.ejected.get(),
+            queued: self.queued.get(),
             in_flight: self.in_flight.get(),
             wait_us_max: self.wait_us_max.take(),
             held: self.held.get(),
@@ -160,6 +166,8 @@ pub(crate) fn add(sum: &mut Counters, thread: &Counters) {
         one.retried += more.retried;
         one.failed += more.failed;
         one.lost_on_reuse += more.lost_on_reuse;
+        one.ejected += more.ejected;
+        one.queued += more.queued;
         one.in_flight += more.in_flight;
         one.wait_us_max = one.wait_us_max.max(more.wait_us_max);
         one.held += more.held;

@@ -10,13 +10,18 @@ use std::time::Duration;
 use model::balance::WeightedTurns;
 use model::routing::{Router, host_pattern};
 use model::series::SeriesName;
-use wire::routes::{Address, EndpointState, ListenerSettings, RouteTable, ServiceTraffic};
+use model::time::Instant;
+use wire::routes::{Endpoint as Listed, EndpointState, ListenerSettings, Route, RouteTable, ServiceTraffic};
 
 use crate::engine::access_log::field;
+use crate::engine::balance::Balance;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::hold::{HeldCounts, HoldTerms};
 use crate::engine::labels::{GROUPS_MAX, Groups, instance_name, route_name};
+use crate::engine::queue::Gates;
+use crate::engine::release::Release;
 use crate::engine::series::Series;
+use crate::engine::split::SplitTurns;
 use crate::engine::stats::ReleaseStats;
 use crate::h1::request::RequestLimits;
 
@@ -36,6 +41,7 @@ pub(crate) struct Table {
     /// How long the connections of each may idle, also of those that get no requests now.
     idle_reuse: Vec<Duration>,
     services: BTreeMap<String, Rc<Service>>,
+    splits: Vec<(Route, Rc<SplitTurns>)>,
     listeners: BTreeMap<String, Rc<Rules>>,
     unnamed: Rc<Rules>,
 }
@@ -51,6 +57,8 @@ pub(crate) struct Rules {
     pub(crate) body_timeout: Duration,
     /// Largest head.
     pub(crate) head_bytes_max: usize,
+    /// TLS is spoken on it.
+    pub(crate) is_secure: bool,
     /// Limits of a request.
     pub(crate) limits: RequestLimits,
     /// Where requests go.
@@ -64,6 +72,20 @@ pub(crate) struct Way {
     pub(crate) service: Rc<Service>,
     /// Counters of the route.
     pub(crate) series: Rc<Series>,
+    split: Option<Rc<SplitTurns>>,
+}
+
+impl Way {
+    /// A way to one service.
+    pub(crate) fn new(service: Rc<Service>, series: Rc<Series>) -> Self {
+        Self { service, series, split: None }
+    }
+
+    /// The way of the next request: another one where several services share the route.
+    #[inline]
+    pub(crate) fn take(&self) -> &Self {
+        self.split.as_ref().and_then(|split| split.take()).unwrap_or(self)
+    }
 }
 
 /// A service in use.
@@ -75,6 +97,8 @@ pub(crate) struct Service {
     pub(crate) releases: Vec<Release>,
     /// Whose turn it is.
     pub(crate) turns: RefCell<WeightedTurns>,
+    /// How they are given to endpoints.
+    pub(crate) balance: Balance,
     /// For a connection to an endpoint.
     pub(crate) connect_timeout: Duration,
     /// For an answer, and between two pieces of it.
@@ -92,13 +116,17 @@ pub(crate) struct Service {
     hold: Option<HoldTerms>,
 }
 
-/// A release that gets requests now.
+/// What a table is made in.
 #[derive(Debug)]
-pub(crate) struct Release {
-    /// Its serving endpoints, at least one.
-    pub(crate) endpoints: Vec<Rc<Endpoint>>,
-    name: String,
-    weight: u16,
+pub(crate) struct Surroundings<'a> {
+    /// When.
+    pub(crate) now: Instant,
+    /// Of the table.
+    pub(crate) generation: u64,
+    /// Requests that are held, on all threads.
+    pub(crate) held: &'a HeldCounts,
+    /// Where requests wait for slots, on all threads.
+    pub(crate) gates: &'a Gates,
 }
 
 /// Finds the counters of a release, or makes them.
@@ -119,6 +147,7 @@ impl Table {
             draining: Vec::new(),
             idle_reuse: Vec::new(),
             services: BTreeMap::new(),
+            splits: Vec::new(),
             listeners: BTreeMap::new(),
             unnamed: Rc::new(Rules::new(&ListenerSettings::UNNAMED, Router::default())),
         }
@@ -130,36 +159,42 @@ impl Table {
         former: &Self,
         before: &[Rc<Endpoint>],
         stats: &impl StatsOf,
-        held: &HeldCounts,
+        around: &Surroundings<'_>,
     ) -> Self {
+        // Whoever serves in the first table did so before this proxy began.
+        let since = (former.generation > 0).then_some(around.now);
         let mut endpoints = Vec::new();
         let mut draining = Vec::new();
         let mut idle_reuse = Vec::new();
         let mut services = BTreeMap::new();
         let mut groups_room = GROUPS_MAX;
         for (name, service) in &table.services {
-            let mut known = |instance: &str, address: &Address, release: &str| {
-                let same = |one: &&Rc<Endpoint>| one.instance == instance && one.address == *address;
+            let mut known = |listed: &Listed, release: &str| {
+                let (instance, address) = (&listed.instance, &listed.address);
+                let same = |one: &&Rc<Endpoint>| one.instance == *instance && one.address == *address;
                 let endpoint = before.iter().find(same).cloned().unwrap_or_else(|| {
                     let series = stats.series_of(instance_name(name, release, instance));
                     Rc::new(Endpoint::new(instance, address.clone(), stats.stats_of(name, release), series))
                 });
+                endpoint.follow(listed, since);
                 endpoints.push(endpoint.clone());
                 endpoint
             };
             let releases = releases(service, &mut known, &mut draining);
             idle_reuse.resize(endpoints.len(), Duration::from_millis(service.idle_reuse_ms));
             let groups = Groups::new(name, &service.paths, &mut groups_room, |name| stats.series_of(name));
-            let new = Service::new(name, service, (releases, groups), stats, held);
+            let new = Service::new(name, service, (releases, groups), stats, around);
             if let Some(former) = former.service(name) {
                 new.go_on_from(former);
             }
             services.insert(name.clone(), Rc::new(new));
         }
+        let splits = splits(table, &services, former, stats);
         let listeners = table.listeners.iter().map(|(name, settings)| {
             let routes = table.routes.iter().filter(|route| route.listener == *name).filter_map(|route| {
+                let split = splits.iter().find(|(one, _)| one == route).map(|(_, split)| split.clone());
                 let service = services.get(&route.service)?.clone();
-                let way = Way { service, series: stats.series_of(route_name(route)) };
+                let way = Way { split, ..Way::new(service, stats.series_of(route_name(route))) };
                 Some((host_pattern(route.host.as_deref()), route.path.clone(), way))
             });
             (name.clone(), Rc::new(Rules::new(settings, Router::new(routes))))
@@ -171,6 +206,7 @@ impl Table {
             draining,
             idle_reuse,
             services,
+            splits,
             listeners,
             unnamed: Rc::new(Rules::new(&ListenerSettings::UNNAMED, Router::default())),
         }
@@ -186,40 +222,77 @@ impl Table {
         self.services.get(name)
     }
 
+    /// Looks at ejections, and lets who waits for a slot look again.
+    pub(crate) fn sweep_balance(&self, now: Instant, thread: usize) {
+        for service in self.services.values() {
+            if let Some(outliers) = &service.balance.outliers {
+                outliers.sweep(&service.releases, now);
+            }
+        }
+        self.wake_queues(thread);
+    }
+
+    /// Who waits for a slot on that thread is to look again.
+    pub(crate) fn wake_queues(&self, thread: usize) {
+        for waiting in self.services.values().filter_map(|service| service.balance.gate.as_ref()) {
+            waiting.gate.wake_thread(thread);
+        }
+    }
+
     /// Closes pooled connections that are too old.
-    pub(crate) fn sweep_pools(&self, now: model::time::Instant) {
+    pub(crate) fn sweep_pools(&self, now: Instant) {
         for (endpoint, idle_reuse) in self.endpoints.iter().zip(&self.idle_reuse) {
             endpoint.sweep_pool(now, *idle_reuse);
         }
     }
 }
 
+/// The turns of each route that several services share.
+fn splits(
+    table: &RouteTable,
+    services: &BTreeMap<String, Rc<Service>>,
+    former: &Table,
+    stats: &impl StatsOf,
+) -> Vec<(Route, Rc<SplitTurns>)> {
+    let shared = table.routes.iter().filter(|route| !route.split.is_empty());
+    let turns = shared.map(|route| {
+        let series = stats.series_of(route_name(route));
+        let turns =
+            SplitTurns::new(&route.split, |name| Some(Way::new(services.get(name)?.clone(), series.clone())));
+        let is_same = |one: &Route| {
+            (&one.listener, &one.host, &one.path) == (&route.listener, &route.host, &route.path)
+        };
+        if let Some((_, before)) = former.splits.iter().find(|(one, _)| is_same(one)) {
+            turns.go_on_from(before);
+        }
+        (route.clone(), Rc::new(turns))
+    });
+    turns.collect()
+}
+
 /// The releases of a service that get requests, after every endpoint was told its state.
 fn releases(
     service: &ServiceTraffic,
-    known: &mut impl FnMut(&str, &Address, &str) -> Rc<Endpoint>,
+    known: &mut impl FnMut(&Listed, &str) -> Rc<Endpoint>,
     draining: &mut Vec<String>,
 ) -> Vec<Release> {
     let mut releases = Vec::new();
     for release in &service.releases {
         let mut serving = Vec::new();
         for listed in &release.endpoints {
-            let endpoint = known(&listed.instance, &listed.address, &release.release);
-            endpoint.set_serving(listed.state == EndpointState::Serving);
+            let endpoint = known(listed, &release.release);
             match listed.state {
-                EndpointState::Serving => serving.push(endpoint),
+                EndpointState::Serving => serving.push((endpoint, listed.weight)),
                 EndpointState::Draining => draining.push(listed.instance.clone()),
                 EndpointState::Candidate => {}
             }
         }
         if release.weight > 0 && !serving.is_empty() {
-            releases.push(Release {
-                endpoints: serving,
-                name: release.release.clone(),
-                weight: release.weight,
-            });
+            let slow_start = Duration::from_millis(service.balance.slow_start_ms);
+            releases.push(Release::new(&release.release, release.weight, serving, slow_start));
         }
     }
+    Release::let_largest_panic(&mut releases);
     releases
 }
 
@@ -229,10 +302,11 @@ impl Service {
         service: &ServiceTraffic,
         (releases, groups): (Vec<Release>, Groups),
         stats: &impl StatsOf,
-        held: &HeldCounts,
+        around: &Surroundings<'_>,
     ) -> Self {
         Self {
             name: name.to_owned(),
+            balance: Balance::new(name, service, &releases, around),
             turns: RefCell::new(WeightedTurns::new(releases.iter().map(|release| release.weight))),
             releases,
             connect_timeout: Duration::from_millis(service.connect_timeout_ms),
@@ -242,7 +316,7 @@ impl Service {
             unplaced_series: stats.series_of(instance_name(name, "", "")),
             groups,
             log_fields: field("service", name),
-            hold: service.hold.map(|hold| HoldTerms::new(hold, name, held)),
+            hold: service.hold.map(|hold| HoldTerms::new(hold, name, around.held)),
         }
     }
 
@@ -254,6 +328,12 @@ impl Service {
         if shares(self) == shares(former) {
             self.turns.replace(former.turns.borrow().clone());
         }
+        for release in &self.releases {
+            if let Some(before) = former.releases.iter().find(|one| one.name == release.name) {
+                release.go_on_from(before);
+            }
+        }
+        self.balance.go_on_from(&former.balance);
     }
 
     /// How requests wait, while no endpoint serves and they are to.
@@ -271,6 +351,7 @@ impl Rules {
             idle_close: idle + (idle / 10).max(IDLE_MARGIN_MIN),
             body_timeout: Duration::from_millis(settings.body_timeout_ms),
             head_bytes_max: size(settings.head_bytes_max),
+            is_secure: !settings.tls.is_empty(),
             limits: RequestLimits { fields: size(settings.headers_max), body_bytes: settings.body_bytes_max },
             router,
         }

@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use model::balance::RetryBudget;
 use model::random::Random;
 use model::series::SeriesName;
 use model::time::Instant;
@@ -29,10 +28,11 @@ use crate::engine::clock::Clock;
 use crate::engine::endpoint::Endpoint;
 use crate::engine::hold::{HeldCounts, Holds};
 use crate::engine::ledger::Event;
+use crate::engine::queue::Gates;
 use crate::engine::series::{AllSeries, Series};
 use crate::engine::slots::{SWEEP_INTERVAL, SlotGuard, Slots};
 use crate::engine::stats::{ListenerStats, ReleaseStats, ThreadStats};
-use crate::engine::table::{Service, StatsOf, Table};
+use crate::engine::table::{Service, StatsOf, Surroundings, Table};
 
 /// Releases that are in no table any more and whose counters are still kept.
 const GONE_RELEASES_MAX: usize = 64;
@@ -93,6 +93,8 @@ pub(crate) struct Setup {
     pub(crate) loads: Arc<[AtomicUsize]>,
     /// Requests that are held, on all threads.
     pub(crate) held: Arc<HeldCounts>,
+    /// Where requests wait for slots, on all threads.
+    pub(crate) gates: Arc<Gates>,
     /// To the ledger.
     pub(crate) events: mpsc::Sender<Event>,
 }
@@ -119,8 +121,6 @@ pub(crate) struct Worker {
     pub(crate) buffers: Buffers,
     /// For choices between endpoints.
     pub(crate) random: RefCell<Random>,
-    /// For second attempts.
-    pub(crate) budget: RefCell<RetryBudget>,
     /// What happened before a release was known.
     pub(crate) stats: ThreadStats,
     /// Its part of the access log.
@@ -142,6 +142,7 @@ pub(crate) struct Worker {
     drain: Cell<Drain>,
     loads: Arc<[AtomicUsize]>,
     held: Arc<HeldCounts>,
+    gates: Arc<Gates>,
     peers: Vec<mpsc::WeakSender<Command>>,
     events: mpsc::Sender<Event>,
 }
@@ -179,7 +180,6 @@ impl Worker {
     fn new(setup: &Setup) -> Self {
         let clock = Clock::new(setup.start);
         Self {
-            budget: RefCell::new(RetryBudget::new(clock.now())),
             clock,
             buffers: Buffers::default(),
             random: RefCell::new(Random::new(setup.seed)),
@@ -199,6 +199,7 @@ impl Worker {
             drain: Cell::new(Drain::No),
             loads: setup.loads.clone(),
             held: setup.held.clone(),
+            gates: setup.gates.clone(),
             peers: setup.peers.clone(),
             events: setup.events.clone(),
         }
@@ -246,7 +247,13 @@ impl Worker {
         let before = self.table.borrow().clone();
         let mut known = before.endpoints.clone();
         known.extend(self.leaving.borrow().iter().cloned());
-        let now = Rc::new(Table::new(table, &before, &known, self, &self.held));
+        let around = Surroundings {
+            now: self.clock.now(),
+            generation: table.generation,
+            held: &self.held,
+            gates: &self.gates,
+        };
+        let now = Rc::new(Table::new(table, &before, &known, self, &around));
         let is_listed = |one: &Rc<Endpoint>| now.endpoints.iter().any(|listed| Rc::ptr_eq(listed, one));
         let mut told: Vec<String> = now.draining.clone();
         for endpoint in known.iter().filter(|one| !is_listed(one)) {
@@ -262,6 +269,8 @@ impl Worker {
         });
         self.log.follow(table.access_log, &table.access_log_settings);
         *self.table.borrow_mut() = now.clone();
+        before.wake_queues(self.index);
+        now.wake_queues(self.index);
         self.holds.follow(|service| now.service(service).is_none_or(|service| service.hold().is_none()));
         self.forget_old_releases();
         self.send(Event::Applied { thread: self.index, generation: table.generation });
@@ -377,7 +386,9 @@ impl Worker {
         let now = self.clock.now();
         self.slots.sweep(now);
         self.holds.sweep();
-        self.table.borrow().sweep_pools(now);
+        let table = self.table.borrow().clone();
+        table.sweep_pools(now);
+        table.sweep_balance(now, self.index);
         match self.drain.get() {
             Drain::No | Drain::Empty | Drain::Cut => {}
             // Accepting tasks hold their listener until they have found nobody waiting.
@@ -400,6 +411,11 @@ impl Worker {
         self.drain.set(drain);
         self.log.flush();
         self.send(Event::Empty { thread: self.index });
+    }
+
+    /// Its number.
+    pub(crate) fn index(&self) -> usize {
+        self.index
     }
 
     /// Whether connections are to end with their next answer.
@@ -498,6 +514,7 @@ mod tests {
             peers: Vec::new(),
             loads: Arc::new([AtomicUsize::new(0)]),
             held: Arc::default(),
+            gates: Arc::default(),
             events,
         });
         worker.start_drain(Duration::from_secs(60));
