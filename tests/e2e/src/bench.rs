@@ -16,8 +16,8 @@ mod load;
 mod nginx;
 mod onecore;
 mod origin;
-mod pins;
 mod running;
+mod seats;
 mod speed;
 mod stage;
 mod streams;
@@ -44,6 +44,8 @@ pub struct Options {
     pub cells: Vec<Cell>,
     /// Binary under test.
     pub handover: PathBuf,
+    /// nginx and HAProxy take part.
+    pub peers: bool,
     /// A second binary that takes part in every row, for a comparison of two builds.
     pub beside: Option<PathBuf>,
 }
@@ -124,10 +126,11 @@ pub fn run(
             Cell::Tunnels => tunnels::tunnels(&Stage::build(options, Behind::Streams)?)?,
             Cell::Transfer => transfer::transfers(&Stage::build(options, Behind::Streams)?)?,
             of_speed => {
-                let stage = match &mut speed {
-                    Some(stage) => stage,
-                    none => none.insert(Stage::build(options, Behind::Requests)?),
-                };
+                if speed.is_none() {
+                    let stage = speed.insert(Stage::build(options, Behind::Requests)?);
+                    on_begin(&stage.processes());
+                }
+                let stage = speed.as_ref().expect("invariant: it was just built");
                 measure_speed(*of_speed, stage, options)?
             }
         });

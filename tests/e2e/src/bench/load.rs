@@ -5,6 +5,8 @@
 use std::net::SocketAddr;
 use std::process::{Command, Output};
 
+use super::seats::Seats;
+
 /// What is asked for, how often and over how many connections.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Load {
@@ -21,9 +23,9 @@ pub(super) struct Seen {
 }
 
 /// Sends the requests, in the clear or over TLS, and sees that each is answered 200.
-pub(super) fn h2load(load: Load, address: SocketAddr, over_tls: bool) -> Result<Seen, String> {
+pub(super) fn h2load(seats: &Seats, load: Load, address: SocketAddr, over_tls: bool) -> Result<Seen, String> {
     let scheme = if over_tls { "https" } else { "http" };
-    let mut command = Command::new("h2load");
+    let mut command = seats.command("h2load");
     command.args(["--h1", "-t", "1"]);
     command.args(["-n", &load.requests.to_string(), "-c", &load.connections.to_string()]);
     command.arg(format!("{scheme}://{address}{}", load.path));

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::load::{self, Load};
 use super::origin::SMALL;
-use super::pins::Pins;
+use super::seats::Seats;
 use super::speed::in_turns;
 use super::stage::Stage;
 use super::subject::Subject;
@@ -34,7 +34,7 @@ struct Run {
 
 /// Rate and latency of small answers.
 pub(super) fn throughput(stage: &Stage, options: &Options) -> Result<Section, String> {
-    let (runs, favoured) = runs(stage, options, false)?;
+    let runs = runs(stage, options, false)?;
     let rows = vec![
         row(&runs, "requests", Unit::PerSecond, "≥ the better", |run| run.blast.per_second),
         row(&runs, "p50", Unit::Micros, "", |run| run.blast.p50_us),
@@ -47,12 +47,12 @@ pub(super) fn throughput(stage: &Stage, options: &Options) -> Result<Section, St
         }),
     ];
     let title = format!("One core: small answers, {CONNECTIONS} connections that stay");
-    Ok(section(stage, Cell::Onecore, title, rows, favoured))
+    Ok(section(stage, Cell::Onecore, title, rows))
 }
 
 /// A connection for every request.
 pub(super) fn fresh(stage: &Stage, options: &Options) -> Result<Section, String> {
-    let (runs, favoured) = runs(stage, options, true)?;
+    let runs = runs(stage, options, true)?;
     let rows = vec![
         row(&runs, "connections", Unit::PerSecond, "≥ 0.95 of the better", |run| run.blast.per_second),
         row(&runs, "CPU per connection", Unit::Micros, "", |run| run.spent_us / run.blast.requests),
@@ -62,15 +62,12 @@ pub(super) fn fresh(stage: &Stage, options: &Options) -> Result<Section, String>
         row(&runs, "load generator busy", Unit::Percent, "", |run| run.load_busy),
     ];
     let title = format!("One core: a new connection for every request, {CONNECTIONS} at a time");
-    Ok(section(stage, Cell::Fresh, title, rows, favoured))
+    Ok(section(stage, Cell::Fresh, title, rows))
 }
 
-fn section(stage: &Stage, cell: Cell, title: String, rows: Vec<Row>, favoured: bool) -> Section {
-    let note = format!(
-        "Busy is the part of one processor; the subject had the first, load and origin shared the others, {}.",
-        if favoured { "all before whatever else ran" } else { "beside whatever else ran" }
-    );
-    Section { cell: cell.name(), title, columns: stage.names(), rows, mean_goal: None, notes: vec![note] }
+fn section(stage: &Stage, cell: Cell, title: String, rows: Vec<Row>) -> Section {
+    let notes = vec![format!("Busy is the part of one processor. {}", stage.seats.note())];
+    Section { cell: cell.name(), title, columns: stage.names(), rows, mean_goal: None, notes }
 }
 
 fn row(runs: &[Vec<Run>], what: &str, unit: Unit, goal: &str, of: impl Fn(&Run) -> f64) -> Row {
@@ -78,44 +75,29 @@ fn row(runs: &[Vec<Run>], what: &str, unit: Unit, goal: &str, of: impl Fn(&Run) 
     Row { what: what.to_owned(), unit, rounds, goal: goal.to_owned() }
 }
 
-/// All runs, and whether they went before other programs.
-fn runs(stage: &Stage, options: &Options, fresh: bool) -> Result<(Vec<Vec<Run>>, bool), String> {
-    let pins = Pins::known().ok_or("one core against another needs two")?;
+fn runs(stage: &Stage, options: &Options, fresh: bool) -> Result<Vec<Vec<Run>>, String> {
+    if !stage.seats.are_apart() {
+        return Err("one core against another needs two".to_owned());
+    }
     for subject in &stage.subjects {
         let warm = Load { path: SMALL, connections: CONNECTIONS, requests: WARM_REQUESTS };
-        load::h2load(warm, subject.plain, false).map_err(|why| format!("{}: {why}", subject.name))?;
+        let sent = load::h2load(&stage.seats, warm, subject.plain, false);
+        sent.map_err(|why| format!("{}: {why}", subject.name))?;
     }
-    let favoured = place(stage, &pins.first, &pins.others, true)?;
-    let runs = in_turns(stage.subjects.len(), options.rounds, |at| {
+    in_turns(stage.subjects.len(), options.rounds, |at| {
         let subject = &stage.subjects[at];
-        run(subject, stage.origins[subject.origin], fresh, &pins.others, favoured)
+        run(&stage.seats, subject, stage.origins[subject.origin], fresh)
             .map_err(|why| format!("{}: {why}", subject.name))
-    });
-    place(stage, &pins.all, &pins.all, false)?;
-    Ok((runs?, favoured))
-}
-
-/// Puts everybody on their processors; whether all of them were given the priority.
-fn place(stage: &Stage, subjects: &str, origins: &str, favoured: bool) -> Result<bool, String> {
-    let subjects =
-        stage.subjects.iter().flat_map(|subject| &subject.processes).map(|(_, pid)| (*pid, subjects));
-    let origin_pids =
-        stage.origins.iter().flat_map(|origin| std::iter::once(*origin).chain(system::children_of(*origin)));
-    let mut all_favoured = favoured;
-    for (pid, processors) in subjects.chain(origin_pids.map(|pid| (pid, origins))) {
-        Pins::pin(pid, processors)?;
-        all_favoured &= Pins::favour(pid, favoured);
-    }
-    Ok(all_favoured)
+    })
 }
 
 fn origin_nanos(origin: u32) -> u64 {
     system::cpu_nanos(origin) + system::children_of(origin).into_iter().map(system::cpu_nanos).sum::<u64>()
 }
 
-fn run(subject: &Subject, origin: u32, fresh: bool, processors: &str, favoured: bool) -> Result<Run, String> {
+fn run(seats: &Seats, subject: &Subject, origin: u32, fresh: bool) -> Result<Run, String> {
     let (before, origin_before, began) = (subject.cpu(), origin_nanos(origin), Instant::now());
-    let (blast, load_used) = wrk::blast(subject.plain, CONNECTIONS, fresh, processors, favoured)?;
+    let (blast, load_used) = wrk::blast(seats, subject.plain, CONNECTIONS, fresh)?;
     let took = began.elapsed().as_secs_f64();
     let spent = subject.cpu().saturating_sub(before).as_secs_f64();
     let origin_spent = std::time::Duration::from_nanos(origin_nanos(origin).saturating_sub(origin_before));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::load::{self, Load};
 use super::origin::{LARGE, MEDIUM, SMALL};
+use super::seats::Seats;
 use super::stage::Stage;
 use super::subject::Subject;
 use super::table::{Row, Section, Unit};
@@ -33,7 +34,7 @@ pub(super) fn keepalive(stage: &Stage, options: &Options) -> Result<Section, Str
         columns: stage.names(),
         rows,
         mean_goal: Some("/ nginx ≤ 0.80, / HAProxy ≤ 0.75".to_owned()),
-        notes: vec![shares(&stage.subjects[0], &before[0])],
+        notes: vec![shares(&stage.subjects[0], &before[0]), stage.seats.note()],
     })
 }
 
@@ -75,7 +76,9 @@ pub(super) fn tls(stage: &Stage, options: &Options) -> Result<Section, String> {
         let spoken = match subject.tls {
             Some(address) => {
                 let load = Load { path: SMALL, connections: 1, requests: 1 };
-                load::h2load(load, address, true)?.tls.unwrap_or_else(|| "nothing known".to_owned())
+                load::h2load(&stage.seats, load, address, true)?
+                    .tls
+                    .unwrap_or_else(|| "nothing known".to_owned())
             }
             None => "this binary has no TLS on listeners".to_owned(),
         };
@@ -107,10 +110,10 @@ fn row(
 ) -> Result<Row, String> {
     let warm = Load { requests: (load.requests / WARM_PART).max(u64::from(load.connections)), ..load };
     for subject in &stage.subjects {
-        micros_per_request(subject, warm, over_tls)?;
+        micros_per_request(&stage.seats, subject, warm, over_tls)?;
     }
     let rounds = in_turns(stage.subjects.len(), options.rounds, |at| {
-        micros_per_request(&stage.subjects[at], load, over_tls)
+        micros_per_request(&stage.seats, &stage.subjects[at], load, over_tls)
     })?;
     Ok(Row { what, unit: Unit::Micros, rounds, goal: goal.to_owned() })
 }
@@ -135,11 +138,11 @@ pub(super) fn in_turns<T>(
 }
 
 /// NaN where the subject has no such listener.
-fn micros_per_request(subject: &Subject, load: Load, over_tls: bool) -> Result<f64, String> {
+fn micros_per_request(seats: &Seats, subject: &Subject, load: Load, over_tls: bool) -> Result<f64, String> {
     let address = if over_tls { subject.tls } else { Some(subject.plain) };
     let Some(address) = address else { return Ok(f64::NAN) };
     let before = subject.cpu();
-    load::h2load(load, address, over_tls).map_err(|why| format!("{}: {why}", subject.name))?;
+    load::h2load(seats, load, address, over_tls).map_err(|why| format!("{}: {why}", subject.name))?;
     let spent = subject.cpu().saturating_sub(before);
     #[expect(clippy::cast_precision_loss, reason = "far fewer requests than that")]
     Ok(spent.as_secs_f64() * 1e6 / load.requests as f64)

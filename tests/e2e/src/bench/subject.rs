@@ -53,6 +53,11 @@ impl Subject {
         Duration::from_nanos(self.processes.iter().map(|(_, pid)| system::cpu_nanos(*pid)).sum())
     }
 
+    /// All its processes.
+    pub(super) fn pids(&self) -> impl Iterator<Item = u32> + '_ {
+        self.processes.iter().map(|(_, pid)| *pid)
+    }
+
     /// The processes that carry traffic: of ours the proxy.
     pub(super) fn carriers(&self) -> impl Iterator<Item = u32> + '_ {
         let carries = |role: &str| role != "holder" && role != "agent";

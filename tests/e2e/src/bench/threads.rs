@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::handover::{self, Fronted, Wanted};
 use super::load::{self, Load};
 use super::origin::SMALL;
+use super::seats::Seats;
 use super::speed::in_turns;
 use super::stage::Stage;
 use super::table::{Row, Section, Unit, median};
@@ -37,6 +38,11 @@ pub(super) fn threads(stage: &Stage, options: &Options) -> Result<Section, Strin
         handover::start(&Wanted { name, binary, threads, certificate: &stage.certificate }, &stage.files)
     };
     let subjects = [start("two threads", 2)?, start("one thread", 1)?];
+    let pids = subjects.iter().flat_map(|fronted| {
+        let origin = std::iter::once(fronted.origin_pid).chain(system::children_of(fronted.origin_pid));
+        fronted.subject.pids().chain(origin)
+    });
+    let seats = Seats::share(&pids.collect::<Vec<u32>>());
     let warm = Load {
         path: SMALL,
         connections: CONNECTIONS,
@@ -44,9 +50,9 @@ pub(super) fn threads(stage: &Stage, options: &Options) -> Result<Section, Strin
     };
     let load = Load { requests: options.requests, ..warm };
     for fronted in &subjects {
-        run(fronted, warm)?;
+        run(&seats, fronted, warm)?;
     }
-    let runs = in_turns(subjects.len(), options.rounds, |at| run(&subjects[at], load))?;
+    let runs = in_turns(subjects.len(), options.rounds, |at| run(&seats, &subjects[at], load))?;
     let row = |what: &str, unit: Unit, goal: &str, of: fn(&Run) -> f64| Row {
         what: what.to_owned(),
         unit,
@@ -72,17 +78,17 @@ pub(super) fn threads(stage: &Stage, options: &Options) -> Result<Section, Strin
         columns: subjects.iter().map(|fronted| fronted.subject.name.clone()).collect(),
         rows,
         mean_goal: None,
-        notes: vec![note],
+        notes: vec![note, seats.note()],
     })
 }
 
-fn run(fronted: &Fronted, load: Load) -> Result<Run, String> {
+fn run(seats: &Seats, fronted: &Fronted, load: Load) -> Result<Run, String> {
     let subject = &fronted.subject;
     let proxy = subject.processes.iter().find(|(role, _)| role == "proxy").map_or(0, |(_, pid)| *pid);
     let (before, threads_before, load_before) =
         (subject.cpu(), system::cpu_of_threads(proxy), system::cpu_of_children());
     let began = Instant::now();
-    load::h2load(load, subject.plain, false).map_err(|why| format!("{}: {why}", subject.name))?;
+    load::h2load(seats, load, subject.plain, false).map_err(|why| format!("{}: {why}", subject.name))?;
     let took = began.elapsed().as_secs_f64();
     let spent = subject.cpu().saturating_sub(before).as_secs_f64();
     let of_thread = |(thread, nanos): (u32, u64)| {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::load::output_of;
-use super::pins::Pins;
+use super::seats::Seats;
 use crate::system;
 
 /// How long each run lasts.
@@ -21,17 +21,16 @@ pub(super) struct Blast {
     pub(super) p99_us: f64,
 }
 
-/// Blasts from these processors; with `fresh` every request has a connection of its own. Beside what wrk saw: the part
-/// of a processor that it used.
+/// Blasts from its seat; with `fresh` every request has a connection of its own. Beside what wrk saw: the CPU
+/// time that it used.
 pub(super) fn blast(
+    seats: &Seats,
     address: SocketAddr,
     connections: u32,
     fresh: bool,
-    processors: &str,
-    favoured: bool,
 ) -> Result<(Blast, Duration), String> {
     let before = system::cpu_of_children();
-    let mut command = Pins::command("wrk", processors, favoured);
+    let mut command = seats.command("wrk");
     command.args(["-t", "1", "--latency", "-d", &format!("{SECONDS}s"), "-c", &connections.to_string()]);
     if fresh {
         command.args(["-H", "Connection: close"]);

@@ -22,6 +22,7 @@ usage: cargo xtask bench [--build]                    size and idle memory of th
   --rounds N          rounds of each row (5); the figure is their median
   --requests N        small requests of one run (100000)
   --handover PATH     another binary than the release build, which is then not made
+  --alone             without nginx and HAProxy
   --beside PATH       a second binary that takes part in every row: two builds compared
   --json FILE         every round of every row, for programs";
 /// How many services at a time, where nothing else is asked for.
@@ -72,12 +73,17 @@ fn read(words: &[String]) -> Result<Arguments, String> {
         requests: 100_000,
         cells: Vec::new(),
         handover: sandbox::handover(),
+        peers: true,
         beside: None,
     };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         if word == "proxy" {
             asked = Asked::Proxy;
+            continue;
+        }
+        if word == "--alone" {
+            options.peers = false;
             continue;
         }
         if word == "--services" {
