@@ -6,10 +6,12 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+use crate::tcp;
 
 #[cfg(unix)]
 #[path = "upstream/unix.rs"]
@@ -91,7 +93,11 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
-            Kind::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Kind::Tcp(stream) => {
+                let count = ready!(tcp::poll_read(stream, cx, buffer.initialize_unfilled()))?;
+                buffer.advance(count);
+                Poll::Ready(Ok(()))
+            }
             Kind::Local(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
@@ -101,7 +107,7 @@ impl AsyncWrite for Stream {
     #[inline]
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().0 {
-            Kind::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Kind::Tcp(stream) => tcp::poll_write(stream, cx, bytes),
             Kind::Local(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
@@ -113,7 +119,7 @@ impl AsyncWrite for Stream {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().0 {
-            Kind::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Kind::Tcp(stream) => tcp::poll_write_vectored(stream, cx, pieces),
             Kind::Local(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
         }
     }

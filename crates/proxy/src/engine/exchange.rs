@@ -243,7 +243,10 @@ impl<'a> Exchange<'a> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        self.worker.clock.refresh();
+        // The first turn is that of the request's head, for which the clock was read.
+        if self.state.waiting.is_some() {
+            self.worker.clock.refresh();
+        }
         let has_fired = self.slot.has_fired(cx);
         if self.worker.is_cut() {
             return Poll::Ready(Ended::Cut);

@@ -15,8 +15,8 @@ use std::time::Duration;
 use model::random::Random;
 use model::series::SeriesName;
 use model::time::Instant;
+use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 use wire::routes::RouteTable;
 use wire::traffic::Counters;
 
@@ -42,6 +42,9 @@ const LISTENER_NAMES_MAX: usize = 256;
 const STEERING_RESERVE: usize = 256;
 /// How much longer connections may take to say goodbye once the drain's deadline is over.
 const GOODBYE: Duration = Duration::from_secs(3);
+
+/// Tasks that are run before the system is asked again what else is ready.
+const TASKS_PER_LOOK: u32 = 128;
 
 /// What a thread is told.
 #[derive(Debug)]
@@ -149,13 +152,16 @@ pub(crate) struct Worker {
 
 /// Runs a thread until its commands end.
 pub(crate) fn run(setup: Setup) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    let local = LocalSet::new();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .event_interval(TASKS_PER_LOOK)
+        .build_local(LocalOptions::default())?;
     let worker = Rc::new(Worker::new(&setup));
     let commands = setup.commands;
-    local.block_on(&runtime, worker.clone().main(commands));
+    runtime.block_on(worker.clone().main(commands));
     // Connections that are left end here; their requests are counted out by the guards they hold.
-    drop(local);
+    drop(runtime);
     worker.log.flush();
     Ok(())
 }
