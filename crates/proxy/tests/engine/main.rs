@@ -2,14 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod balance;
 mod connections;
 mod corpus;
+mod ejections;
 mod forwarding;
 mod harness;
 mod holds;
+mod limits;
 mod listeners;
 mod observed;
 mod retries;
 mod smuggling;
+mod sticky;
 mod swaps;
 mod weights;

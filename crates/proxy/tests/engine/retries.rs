@@ -265,3 +265,102 @@ fn a_second_attempt_does_not_ask_a_second_time_for_the_body() {
     let response = client.try_response().unwrap();
     assert_eq!((response.status(), response.text()), (200, "whole"));
 }
+
+fn retrying(table: &mut wire::routes::RouteTable) -> &mut wire::routes::RetrySettings {
+    &mut table.services.get_mut("web").unwrap().retry
+}
+
+/// Answers 503, and says how often it did.
+fn busy() -> (Instance, std::sync::Arc<AtomicUsize>) {
+    let asked = std::sync::Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let instance = Instance::answering(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy".into()
+    });
+    (instance, asked)
+}
+
+#[test]
+fn a_status_of_the_list_is_tried_again_elsewhere_for_idempotent_requests_only() {
+    let ((busy, asked), good) = (busy(), Instance::named("good"));
+    let mut table = table(&[busy.address, good.address]);
+    retrying(&mut table).statuses = vec![429, 503];
+    retrying(&mut table).budget_percent = 100;
+    let mut rig = Rig::with(table, None);
+    for _ in 0..20 {
+        assert_eq!(rig.ask(GET).text(), "good 0");
+    }
+    let before = asked.load(Ordering::SeqCst);
+    assert!(before > 0);
+    let counters = rig.counters();
+    assert_eq!(
+        (counters.requests, counters.errors, counters.retried),
+        (20, 0, u64::try_from(before).unwrap())
+    );
+    let mut texts: Vec<String> = (0..30).map(|_| rig.ask(POST).text().to_owned()).collect();
+    texts.sort_unstable();
+    texts.dedup();
+    assert_eq!(texts, ["busy", "good 5"], "a POST is not sent twice");
+    assert_eq!(rig.counters().retried, u64::try_from(before).unwrap());
+}
+
+#[test]
+fn a_status_of_the_list_is_an_answer_where_nobody_else_is_left_or_the_budget_is_spent() {
+    let ((one, asked), (other, _)) = (busy(), busy());
+    let mut alone = table(&[one.address]);
+    retrying(&mut alone).statuses = vec![503];
+    assert_eq!(Rig::with(alone, None).ask(GET).text(), "busy");
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    let mut both = table(&[one.address, other.address]);
+    retrying(&mut both).statuses = vec![503];
+    let mut rig = Rig::with(both.clone(), None);
+    assert_eq!(rig.ask(GET).text(), "busy", "the last answer is passed on");
+    assert_eq!(rig.counters().retried, 1);
+    retrying(&mut both).budget_percent = 0;
+    let mut rig = Rig::with(both, None);
+    assert_eq!(rig.ask(GET).text(), "busy");
+    assert_eq!(rig.counters().retried, 0);
+}
+
+#[test]
+fn attempts_are_as_many_as_the_table_says() {
+    let closing = [closing(), closing(), closing(), closing()];
+    let addresses: Vec<_> = closing.iter().map(|instance| instance.address).collect();
+    for attempts in [1, 2, 4] {
+        let mut table = table(&addresses);
+        retrying(&mut table).attempts = attempts;
+        retrying(&mut table).budget_percent = 100;
+        let mut rig = Rig::with(table, None);
+        assert_eq!(rig.ask(GET).status(), 502);
+        assert_eq!(rig.counters().retried, u64::from(attempts) - 1);
+    }
+}
+
+#[test]
+fn a_post_is_sent_twice_only_where_the_table_says_so() {
+    let (bad, good) = (closing(), Instance::named("good"));
+    let mut table = table(&[bad.address, good.address]);
+    retrying(&mut table).non_idempotent = true;
+    retrying(&mut table).budget_percent = 100;
+    let rig = Rig::with(table, None);
+    for _ in 0..20 {
+        assert_eq!(rig.ask(POST).text(), "good 5");
+    }
+    assert!(bad.connections() > 0);
+}
+
+#[test]
+fn who_is_not_supervised_is_not_believed_to_be_draining() {
+    let draining = Instance::answering(|_| {
+        "HTTP/1.1 503 Service Unavailable\r\nHandover-Draining: 1\r\nContent-Length: 3\r\n\r\nbye".into()
+    });
+    let other = Instance::named("other");
+    let mut table = table(&[draining.address, other.address]);
+    table.services.get_mut("web").unwrap().releases[0].endpoints[0].supervised = false;
+    let rig = Rig::with(table, None);
+    let mut texts: Vec<String> = (0..30).map(|_| rig.ask(GET).text().to_owned()).collect();
+    texts.sort_unstable();
+    texts.dedup();
+    assert_eq!(texts, ["bye", "other 0"]);
+}
