@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::certificate::Certificate;
-use super::origin::Files;
+use super::load::{self, Load};
+use super::origin::{Files, SMALL};
+use super::seats::Seats;
 use super::streams;
 use super::subject::{Keeps, Subject};
 use crate::crowd::ROLES;
@@ -77,13 +79,18 @@ fn start_with(
     let subject = Subject {
         name: wanted.name.to_owned(),
         plain,
-        tls: status.listener("secure"),
+        tls: status.listener("secure").filter(|address| speaks_tls(*address)),
         processes: ROLES.iter().filter_map(|role| process(role)).collect(),
         origin: 0,
         _keeps: Keeps::Handover(Box::new(sandbox)),
     };
     let origin = instance.address.ok_or("the origin has no address")?;
     Ok(Fronted { subject, origin, origin_pid: instance.pid.ok_or("the origin does not run")? })
+}
+
+fn speaks_tls(address: SocketAddr) -> bool {
+    let one = Load { path: SMALL, connections: 1, requests: 1 };
+    load::h2load(&Seats::default(), one, address, true).is_ok()
 }
 
 fn tls_listener(certificate: &Certificate) -> String {

@@ -73,16 +73,7 @@ pub(super) fn bodies(stage: &Stage, options: &Options) -> Result<Section, String
 pub(super) fn tls(stage: &Stage, options: &Options) -> Result<Section, String> {
     let mut notes = Vec::new();
     for subject in &stage.subjects {
-        let spoken = match subject.tls {
-            Some(address) => {
-                let load = Load { path: SMALL, connections: 1, requests: 1 };
-                load::h2load(&stage.seats, load, address, true)?
-                    .tls
-                    .unwrap_or_else(|| "nothing known".to_owned())
-            }
-            None => "this binary has no TLS on listeners".to_owned(),
-        };
-        notes.push(format!("- {}: {spoken}", subject.name));
+        notes.push(format!("- {}: {}", subject.name, tls_of(&stage.seats, subject)?));
     }
     let mut rows = Vec::new();
     for connections in TLS_CONNECTIONS {
@@ -97,6 +88,15 @@ pub(super) fn tls(stage: &Stage, options: &Options) -> Result<Section, String> {
         mean_goal: None,
         notes: vec![notes.join("\n")],
     })
+}
+
+/// Protocol and cipher suite, as the load sees them.
+fn tls_of(seats: &Seats, subject: &Subject) -> Result<String, String> {
+    let Some(address) = subject.tls else {
+        return Ok("this binary speaks no TLS on its listener".to_owned());
+    };
+    let seen = load::h2load(seats, Load { path: SMALL, connections: 1, requests: 1 }, address, true)?;
+    Ok(seen.tls.unwrap_or_else(|| "h2load did not say".to_owned()))
 }
 
 /// One row: all subjects in turns, the first one of each round another.
