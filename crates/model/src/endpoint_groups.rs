@@ -138,7 +138,7 @@ impl EndpointGroups {
         if rest.is_empty() {
             return node.group;
         }
-        let end = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
+        let end = first_slash(rest);
         let segment = &rest[..end];
         // A slash at the very end was taken away before: another one makes an empty segment, which nothing matches.
         let (after, is_open) = match rest.get(end + 1..) {
@@ -153,6 +153,24 @@ impl EndpointGroups {
             .and_then(|(_, next)| self.walk(&self.nodes[*next], after))
             .or_else(|| self.walk(&self.nodes[node.parameter?], after))
     }
+}
+
+/// Where the first slash is, or the end: eight bytes at a time, for most segments are about that long.
+fn first_slash(bytes: &[u8]) -> usize {
+    const LOW: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    const SLASHES: u64 = u64::from_ne_bytes([b'/'; 8]);
+    let mut at = 0;
+    while let Some(eight) = bytes[at..].first_chunk() {
+        // A byte that was a slash is zero, and the lowest zero is where subtracting one borrows first.
+        let differs = u64::from_le_bytes(*eight) ^ SLASHES;
+        let zeros = differs.wrapping_sub(LOW) & !differs & HIGH;
+        if zeros != 0 {
+            return at + (zeros.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    bytes[at..].iter().position(|byte| *byte == b'/').map_or(bytes.len(), |slash| at + slash)
 }
 
 #[cfg(test)]
@@ -195,6 +213,18 @@ mod tests {
         assert_eq!(find(&all, "/a/1//"), None);
         assert_eq!(find(&all, "//1"), None);
         assert_eq!(find(&all, "/b"), Some("/b/"));
+    }
+
+    #[test]
+    fn the_first_slash_is_found_wherever_it_is() {
+        for length in 0..40 {
+            let mut bytes = vec![b'.'; length];
+            assert_eq!(first_slash(&bytes), length);
+            for at in (0..length).rev() {
+                bytes[at] = b'/';
+                assert_eq!(first_slash(&bytes), at);
+            }
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod crashes;
 mod demo;
 mod deploys;
 mod examples;
+mod observed;
 mod starting;
 mod stopping;
 mod supervision;
