@@ -30,6 +30,7 @@ pub mod random;
 pub mod rescue;
 pub mod signals;
 pub mod sockets;
+pub mod splice;
 pub mod tcp;
 pub mod upstream;
 pub mod usage;

@@ -49,6 +49,14 @@ impl Stream {
         Ok(Self(Kind::Local(system::connect(path).await?)))
     }
 
+    /// The TCP connection, if it is one.
+    pub(crate) fn tcp(&self) -> Option<&TcpStream> {
+        match &self.0 {
+            Kind::Tcp(stream) => Some(stream),
+            Kind::Local(_) => None,
+        }
+    }
+
     /// Whether there may be something to read; the task is woken when that changes.
     ///
     /// # Errors

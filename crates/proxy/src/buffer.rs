@@ -8,6 +8,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use host::splice::Pipe;
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// Size of a buffer for heads and small bodies.
@@ -18,6 +19,8 @@ pub(crate) const LARGE_BYTES: usize = 64 << 10;
 const SPARE_SMALL_MAX: usize = 1_024;
 /// Most large buffers that a thread keeps for later.
 const SPARE_LARGE_MAX: usize = 64;
+/// Most empty pipes that a thread keeps for later.
+const SPARE_PIPES_MAX: usize = 32;
 /// An output buffer that grew beyond this is not kept.
 const OUTPUT_KEPT_BYTES_MAX: usize = 128 << 10;
 
@@ -102,6 +105,7 @@ pub(crate) struct Buffers {
     small: RefCell<Vec<Buffer>>,
     large: RefCell<Vec<Buffer>>,
     outputs: RefCell<Vec<Vec<u8>>>,
+    pipes: RefCell<Vec<Pipe>>,
 }
 
 impl Buffers {
@@ -118,6 +122,20 @@ impl Buffers {
     /// An empty output buffer.
     pub(crate) fn output(&self) -> Vec<u8> {
         self.outputs.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(2_048))
+    }
+
+    /// An empty pipe; `None` when the system has none.
+    pub(crate) fn pipe(&self) -> Option<Pipe> {
+        let spare = self.pipes.borrow_mut().pop();
+        spare.or_else(|| Pipe::open().ok())
+    }
+
+    /// Gives a pipe back; what is still in one goes with it.
+    pub(crate) fn give_back_pipe(&self, pipe: Pipe) {
+        let mut spare = self.pipes.borrow_mut();
+        if pipe.filled() == 0 && spare.len() < SPARE_PIPES_MAX {
+            spare.push(pipe);
+        }
     }
 
     /// Gives a buffer back, whatever is in it.

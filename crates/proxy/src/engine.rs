@@ -25,6 +25,7 @@ pub(crate) mod hold;
 pub(crate) mod labels;
 pub(crate) mod ledger;
 pub(crate) mod outliers;
+pub(crate) mod passage;
 pub(crate) mod patience;
 pub(crate) mod policy;
 pub(crate) mod queue;

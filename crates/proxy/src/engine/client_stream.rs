@@ -37,6 +37,14 @@ impl ClientStream {
         }
     }
 
+    /// The connection as it is, where what is written to it goes out as it is.
+    pub(crate) fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(stream) => Some(stream),
+            Self::Tls(_) => None,
+        }
+    }
+
     /// Whether TLS is spoken on it.
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))

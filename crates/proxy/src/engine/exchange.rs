@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use host::splice::Pipe;
 use host::upstream::Stream;
 use model::time::Instant;
 use tokio::io::AsyncWrite;
@@ -78,7 +79,7 @@ enum Waiting {
     Client,
 }
 
-type Step = Result<bool, Ended>;
+pub(super) type Step = Result<bool, Ended>;
 
 /// Bytes on their way to the client.
 #[derive(Debug, Default)]
@@ -166,6 +167,10 @@ pub(crate) struct Exchange<'a> {
     pub(crate) terms: Terms,
     /// What was read from the instance.
     pub(crate) download: Buffer,
+    /// What of a large body is on its way without having been read.
+    pub(super) pipe: Option<Pipe>,
+    /// There was no pipe to be had.
+    pub(super) is_unpiped: bool,
     /// The final response's head, once it is there.
     pub(crate) response: Option<ResponseHead>,
     /// When that was.
@@ -222,6 +227,8 @@ impl<'a> Exchange<'a> {
             policy,
             terms,
             download: Buffer::default(),
+            pipe: None,
+            is_unpiped: false,
             response: None,
             answered_at: None,
             body_bytes: 0,
@@ -284,7 +291,8 @@ impl<'a> Exchange<'a> {
 
     /// The deadline starts over when anything moved, or something else is waited for.
     fn arm(&mut self, has_moved: bool) {
-        let waiting = if !self.answer.is_empty() || self.state.direct > 0 {
+        let is_piped = self.pipe.as_ref().is_some_and(|pipe| pipe.filled() > 0);
+        let waiting = if !self.answer.is_empty() || self.state.direct > 0 || is_piped {
             Waiting::Client
         } else if self.upload.has_ended() || !self.upload.pending().is_empty() || self.state.is_deaf {
             Waiting::Instance
@@ -387,7 +395,11 @@ impl<'a> Exchange<'a> {
             if !is_written {
                 return Ok(moved);
             }
-            if !(self.take_answer()? || self.poll_read_answer(cx)?) {
+            let goes_on = match self.passage() {
+                Some(left) => self.poll_pass(left, cx)?,
+                None => self.take_answer()? || self.poll_read_answer(cx)?,
+            };
+            if !goes_on {
                 return Ok(moved);
             }
             moved = true;
@@ -445,7 +457,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn instance_ended(&mut self, in_order: bool) -> Step {
+    pub(super) fn instance_ended(&mut self, in_order: bool) -> Step {
         let Some(response) = &self.response else {
             return Err(Ended::Lost { in_answer: self.state.has_interim || !self.download.is_empty() });
         };

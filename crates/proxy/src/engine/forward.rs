@@ -354,7 +354,7 @@ async fn attempt(
     let mut exchange = Exchange::new(ends, request.terms);
     let ended = exchange.run().await;
     let is_reusable = exchange.is_instance_reusable();
-    let Exchange { download, response, answered_at, body_bytes, terms, .. } = exchange;
+    let Exchange { download, pipe, response, answered_at, body_bytes, terms, .. } = exchange;
     request.first_byte = answered_at.map(|at| at.since(now));
     if let Some(time) = request.first_byte {
         endpoint.series.observe_first_byte(micros(time));
@@ -362,6 +362,9 @@ async fn attempt(
     // A client that was asked for the body is not asked again.
     request.terms.owes_continue = terms.owes_continue;
     worker.buffers.give_back(download);
+    if let Some(pipe) = pipe {
+        worker.buffers.give_back_pipe(pipe);
+    }
     let status = response.as_ref().map_or(0, |response| response.status);
     if let Some(is_success) = outcome(ended, status, is_reused) {
         note(is_success, request, &claim, worker.clock.now());

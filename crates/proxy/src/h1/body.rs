@@ -55,6 +55,13 @@ impl BodyReader {
         }
     }
 
+    /// `count` more bytes passed by that nobody looked at; only of a length.
+    pub(crate) fn skip(&mut self, count: u64) {
+        if let Self::Length(left) = self {
+            *left = left.saturating_sub(count);
+        }
+    }
+
     /// Whether nothing more belongs to it.
     pub(crate) fn is_done(&self) -> bool {
         match self {

@@ -9,6 +9,7 @@ mod ejections;
 mod forwarding;
 mod harness;
 mod holds;
+mod large_bodies;
 mod limits;
 mod listeners;
 mod observed;
