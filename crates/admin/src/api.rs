@@ -178,7 +178,7 @@ pub struct ServiceReport {
     /// `blue-green`, `rolling` or `recreate`.
     #[serde(default)]
     pub strategy: Option<String>,
-    /// `proxied` or `worker`.
+    /// `proxied`, `worker`, or `endpoints`: its processes are not ours.
     #[serde(default)]
     pub mode: Option<String>,
     /// The operation that runs.

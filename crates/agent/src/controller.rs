@@ -13,7 +13,7 @@
 //!
 //! It deliberately does no IO and reads no clock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use model::id::{InstanceId, ServiceName};
@@ -34,10 +34,12 @@ mod changes;
 mod convert;
 mod counters;
 mod depends;
+mod fronted;
 mod hooks;
 mod instances;
 mod listeners;
 mod liveness;
+mod names;
 mod operating;
 mod operations;
 mod plan;
@@ -57,7 +59,9 @@ pub use requests::Asked;
 pub use resume::ResumeError;
 
 use counters::Counted;
+use fronted::Front;
 use listeners::Listener;
+use names::Names;
 use saving::Saving;
 use services::Service;
 use stop::Stopping;
@@ -93,6 +97,8 @@ pub enum Action {
         /// Its directory.
         directory: String,
     },
+    /// Look these names up from now on, and no others.
+    LookUp(BTreeSet<String>),
     /// Tell people.
     Announce(Box<Notice>),
 }
@@ -124,6 +130,9 @@ struct Base {
 pub struct Controller {
     base: Base,
     services: BTreeMap<ServiceName, Service>,
+    /// None of them has the name of one of `services`.
+    fronted: BTreeMap<ServiceName, Front>,
+    names: Names,
     ports: PortPool,
     tables: Tables,
     counted: Counted,
@@ -183,6 +192,7 @@ impl Controller {
             Event::ReleaseRefused { service, release, error } => {
                 self.handle_refused(&service, &release, &error)
             }
+            Event::LookedUp { name, result } => self.handle_looked_up(&name, result),
             Event::StopAsked { level } => self.begin_stop(level),
             Event::Timeout => self.handle_timeout(),
             Event::Spawned { .. }
@@ -269,7 +279,7 @@ impl Controller {
 
     /// When `Event::Timeout` wants to be handled.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let mut at = vec![self.saving.poll_timeout(), self.receipts_due()];
+        let mut at = vec![self.saving.poll_timeout(), self.receipts_due(), self.endpoints_due()];
         if self.link == Link::Linked {
             let slots = self.services.values().flat_map(|service| service.slots.values());
             at.extend(slots.map(|slot| slot.machine.poll_timeout()));
@@ -302,6 +312,7 @@ impl Controller {
                 changed |= self.drive_rollouts();
                 changed |= self.drive_operations();
                 changed |= self.forget_services();
+                changed |= self.drive_fronted();
                 changed |= self.publish();
                 self.unbind_unused();
                 self.flush();

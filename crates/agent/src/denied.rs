@@ -26,6 +26,14 @@ pub enum Denied {
         /// What there is.
         known: Vec<String>,
     },
+    /// Its processes are not ours.
+    #[error(
+        "{service} is not run by Handover, which only knows its endpoints: nothing of it can be deployed, started or stopped"
+    )]
+    Fronted {
+        /// Which service.
+        service: ServiceName,
+    },
     /// A rollout runs.
     #[error("{service} is in a rollout to {version} ({phase}), started by {actor}")]
     RolloutRuns {
@@ -149,6 +157,9 @@ impl Denied {
             }
             Self::FailedBefore { .. } => {
                 Some("deploy another version, or this one all the same with `--force`")
+            }
+            Self::Fronted { .. } => {
+                Some("change `endpoints` in the manifest and `handover apply`, or use what runs it")
             }
             Self::NoVersion { .. } => Some("name the version with `--version`"),
             Self::Starting => Some("ask again in a second"),

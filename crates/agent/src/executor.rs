@@ -1,4 +1,4 @@
-//! The executor: carries the controller's actions out over the five traits, in order, and nothing else.
+//! The executor: carries the controller's actions out over the six traits, in order, and nothing else.
 //!
 //! It deliberately has no choices: whatever depends on an outcome is decided by the controller when it hears
 //! of it.
@@ -12,24 +12,29 @@ use crate::controller::{Action, Asked, Controller, ResumeError};
 use crate::denied::{Accepted, Denied};
 use crate::status::{OperationAccepted, OperationProgress, Progress, Status};
 use crate::world::{
-    Applied, ApplyRequest, Change, Clock, DeployRequest, Event, Fleet, Notify, Store, Traffic,
+    Applied, ApplyRequest, Change, Clock, DeployRequest, Event, Fleet, Names, Notify, Store, Traffic,
 };
 
 /// A controller with hands.
 #[derive(Debug)]
-pub struct Agent<F, T, S, N, C> {
+pub struct Agent<F, T, S, N, R, C> {
     controller: Controller,
     fleet: F,
     traffic: T,
     store: S,
     notify: N,
+    names: R,
     clock: C,
 }
 
-impl<F: Fleet, T: Traffic, S: Store, N: Notify, C: Clock> Agent<F, T, S, N, C> {
+impl<F: Fleet, T: Traffic, S: Store, N: Notify, R: Names, C: Clock> Agent<F, T, S, N, R, C> {
     /// Nothing is done before the first event.
-    pub fn new(controller: Controller, fleet: F, traffic: T, store: S, notify: N, clock: C) -> Self {
-        Self { controller, fleet, traffic, store, notify, clock }
+    pub fn new(
+        controller: Controller,
+        (fleet, traffic, store, notify, names): (F, T, S, N, R),
+        clock: C,
+    ) -> Self {
+        Self { controller, fleet, traffic, store, notify, names, clock }
     }
 
     /// Something happened.
@@ -234,6 +239,7 @@ impl<F: Fleet, T: Traffic, S: Store, N: Notify, C: Clock> Agent<F, T, S, N, C> {
                 Action::RemoveRelease { service, directory } => {
                     self.store.remove_release(&service, &directory)
                 }
+                Action::LookUp(names) => self.names.look_up(&names),
                 Action::Announce(notice) => self.notify.announce(&notice),
                 Action::Write(record) => {
                     let result = self.store.write(&record);

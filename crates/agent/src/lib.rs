@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  operators ── try_x ──►┐
-//!  Fleet events ────────►│ Controller │── poll_action ──► Agent ──► Fleet, Traffic, Store, Notify
+//!  Fleet events ────────►│ Controller │── poll_action ──► Agent ──► Fleet, Traffic, Store, Notify, Names
 //!  Traffic events ──────►┘ (pure)     │── poll_timeout ─► the caller's timer
 //! ```
 //! `Controller` decides; `Agent` carries its actions out over the traits of `world` in order, so that what

@@ -52,6 +52,8 @@ pub struct ServiceStatus {
     pub desired_instances: u32,
     /// A person has stopped it; `start` undoes that.
     pub stopped: bool,
+    /// Its processes are not ours: only its endpoints are known.
+    pub fronted: bool,
     /// It was taken out of the manifest, and is gone once nothing of it runs.
     pub removed: bool,
     /// How a new release takes over.

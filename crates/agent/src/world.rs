@@ -3,7 +3,8 @@
 //! Requests return at once; their outcome comes back as an `Event`. Only `Store::write` is synchronous: when
 //! it returns, the record is on disk.
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,6 +53,13 @@ pub trait Store {
     fn prepare(&mut self, request: PrepareRelease);
     /// Deletes a release's directory.
     fn remove_release(&mut self, service: &ServiceName, directory: &str);
+}
+
+/// Names of endpoints.
+pub trait Names {
+    /// Looks these up, again whenever an answer is over, and no others any more; each lookup that says something else
+    /// than the one before answers `LookedUp`.
+    fn look_up(&mut self, names: &BTreeSet<String>);
 }
 
 /// People: the terminal of `up`, Handover's own log.
@@ -449,6 +457,13 @@ pub enum Event {
         release: ReleaseId,
         /// What, why, what to do.
         error: String,
+    },
+    /// A name was looked up.
+    LookedUp {
+        /// Which.
+        name: String,
+        /// Its addresses, or why there are none, one sentence.
+        result: Result<Vec<IpAddr>, String>,
     },
     /// The last output lines of an instance, sent with or before its `Exited`, and while it does not get ready.
     Output {

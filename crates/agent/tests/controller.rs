@@ -122,6 +122,7 @@ impl Scene {
                 | Action::Append(_)
                 | Action::Prepare(_)
                 | Action::RemoveRelease { .. }
+                | Action::LookUp(_)
                 | Action::Announce(_) => {}
             }
         }

@@ -159,7 +159,7 @@ impl Scene {
                 Action::Prepare(request) => self.prepare(&request),
                 Action::RemoveRelease { directory, .. } => self.done.push(format!("remove {directory}")),
                 Action::Drain(time) => self.done.push(format!("drain within {time:?}")),
-                Action::ReportNow(_) | Action::Append(_) | Action::Announce(_) => {}
+                Action::ReportNow(_) | Action::Append(_) | Action::LookUp(_) | Action::Announce(_) => {}
             }
         }
     }

@@ -1,17 +1,17 @@
 //! What a manifest says of requests, and how it gets into route tables; services whose processes are not ours.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
-use agent::controller::Action;
+use agent::controller::{Action, Asked};
 use agent::world::{Applied, ApplyRequest, Effect, Event, FleetRequest, Inventory};
 use agent::{Controller, Denied};
 use model::time::{Instant, WallTime};
-use wire::manifest::{Listener, Manifest, Route, Service};
+use wire::manifest::{Fronted, Listener, Manifest, Place, PlaceAddress, Probe, Route, Service};
 use wire::record::Record;
 use wire::routes::{
-    AccessLogFormat, AccessLogSettings, Algorithm, BalanceSettings, CertificateFiles, HashKey, Maintenance,
-    OutlierSettings, RetrySettings, RouteTable, Split, Sticky,
+    AccessLogFormat, AccessLogSettings, Algorithm, BalanceSettings, CertificateFiles, Endpoint, HashKey,
+    Maintenance, OutlierSettings, RetrySettings, RouteTable, Split, Sticky,
 };
 use wire::sealed::Boot;
 
@@ -64,6 +64,9 @@ struct Scene {
     table: RouteTable,
     /// Processes that were started.
     started: usize,
+    /// Names that are looked up.
+    asked: BTreeSet<String>,
+    told: Vec<String>,
     events: VecDeque<Event>,
 }
 
@@ -86,7 +89,8 @@ impl Scene {
 
     fn resume(record: Record, table: RouteTable) -> Self {
         let controller = Controller::resume(record.clone(), Instant::START, WallTime(0), 0).expect("ours");
-        Self { controller, record, table, started: 0, events: VecDeque::new() }
+        let (asked, told) = (BTreeSet::new(), Vec::new());
+        Self { controller, record, table, started: 0, asked, told, events: VecDeque::new() }
     }
 
     fn hear_inventory(&mut self, table: Option<RouteTable>) {
@@ -133,6 +137,8 @@ impl Scene {
                     let address = if address.ends_with(":0") { "127.0.0.1:8443".to_owned() } else { address };
                     self.events.push_back(Event::Bound { name, address });
                 }
+                Action::LookUp(names) => self.asked = names,
+                Action::Announce(notice) => self.told.push(notice.text.clone()),
                 _ => {}
             }
         }
@@ -235,4 +241,175 @@ fn a_maintenance_page_is_in_the_record_once() {
         Some(Maintenance { on: false, retry_after_s: 1, page });
     let scene = Scene::new(with);
     assert_eq!(format!("{:?}", scene.record).matches("<p>soon</p>").count(), 1);
+}
+
+fn place(address: PlaceAddress) -> Place {
+    Place { address, weight: 1 }
+}
+
+fn tcp(address: &str) -> Place {
+    place(PlaceAddress::Tcp(address.parse().expect("an address")))
+}
+
+fn named() -> Place {
+    place(PlaceAddress::Name("backend.internal".to_owned(), 8_080))
+}
+
+fn fronted(endpoints: Vec<Place>, probe: bool) -> Manifest {
+    let probe = probe.then_some(Probe { http_path: None, interval_ms: 1, timeout_ms: 1, rise: 1, fall: 1 });
+    let Service { upstream, retry, balance, outlier, .. } = Service::bare("/", "1", &["x"]);
+    let api =
+        Fronted { endpoints, probe, upstream, retry, balance, outlier, paths: Vec::new(), maintenance: None };
+    Manifest {
+        services: BTreeMap::new(),
+        routes: Vec::new(),
+        fronted: BTreeMap::from([("api".to_owned(), api)]),
+        ..manifest()
+    }
+}
+
+impl Scene {
+    /// Instance, address and state of each endpoint in the last table.
+    fn endpoints(&self) -> Vec<String> {
+        let releases = &self.table.services["api"].releases;
+        let shown = |e: &Endpoint| format!("{} {} {:?}", e.instance, e.address, e.state);
+        releases.iter().flat_map(|release| &release.endpoints).map(shown).collect()
+    }
+
+    fn looked_up(&mut self, result: Result<&[&str], &str>) {
+        let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("an IP")).collect();
+        let result = result.map(addresses).map_err(str::to_owned);
+        self.tell(Event::LookedUp { name: "backend.internal".to_owned(), result });
+    }
+
+    fn probed(&mut self, instance: &str, healthy: bool) {
+        let instance = instance.parse().expect("an id");
+        self.tell(Event::Probe { instance, healthy: Some(healthy), detail: "refused".to_owned() });
+    }
+
+    fn drained(&mut self, instance: &str) {
+        let instance = instance.parse().expect("an id");
+        self.tell(Event::Drained { proxy: 1, instance, generation: self.table.generation });
+    }
+}
+
+#[test]
+fn endpoints_without_a_probe_serve_at_once_and_are_not_believed_to_drain() {
+    let scene = Scene::new(fronted(
+        vec![tcp("10.0.0.5:9000"), place(PlaceAddress::Unix("/run/app.sock".to_owned()))],
+        false,
+    ));
+    assert_eq!(
+        scene.endpoints(),
+        ["api@external/0 10.0.0.5:9000 Serving", "api@external/1 unix:/run/app.sock Serving"]
+    );
+    let api = &scene.table.services["api"];
+    assert_eq!((api.releases[0].weight, api.probe.is_none()), (10_000, true));
+    assert!(api.releases[0].endpoints.iter().all(|endpoint| !endpoint.supervised));
+    assert_eq!(scene.started, 0);
+    let status = scene.controller.status(Instant::START, WallTime(0));
+    let api = &status.services["api"];
+    assert_eq!((api.stable.as_deref(), api.fronted, api.desired_instances), (Some("external"), true, 2));
+    assert_eq!(
+        (api.instances[0].state, api.instances[0].address.as_deref()),
+        ("ready", Some("10.0.0.5:9000"))
+    );
+}
+
+#[test]
+fn probed_endpoints_serve_when_they_are_ready_and_the_last_one_stays() {
+    let mut scene = Scene::new(fronted(vec![tcp("10.0.0.5:1"), tcp("10.0.0.6:1")], true));
+    assert_eq!(
+        scene.endpoints(),
+        ["api@external/0 10.0.0.5:1 Candidate", "api@external/1 10.0.0.6:1 Candidate"]
+    );
+    scene.probed("api@external/0", true);
+    scene.probed("api@external/1", true);
+    scene.probed("api@external/0", false);
+    assert_eq!(
+        scene.endpoints(),
+        ["api@external/0 10.0.0.5:1 Candidate", "api@external/1 10.0.0.6:1 Serving"]
+    );
+    scene.probed("api@external/1", false);
+    let serving = scene.endpoints().iter().filter(|endpoint| endpoint.ends_with("Serving")).count();
+    assert_eq!(serving, 1, "the last one is never ejected");
+}
+
+#[test]
+fn an_endpoint_that_is_taken_out_drains_once_another_one_serves() {
+    let mut scene = Scene::new(fronted(vec![tcp("10.0.0.5:1")], true));
+    scene.probed("api@external/0", true);
+    let applied = scene.apply(fronted(vec![tcp("10.0.0.6:1")], true)).expect("applied");
+    let keys: Vec<_> = applied.changes.iter().map(|change| (change.key.as_str(), &change.effect)).collect();
+    assert_eq!(keys, [("service.api.endpoints", &Effect::Live)]);
+    assert_eq!(
+        scene.endpoints(),
+        ["api@external/0 10.0.0.5:1 Serving", "api@external/1 10.0.0.6:1 Candidate"],
+        "nothing else could answer yet"
+    );
+    scene.probed("api@external/1", true);
+    assert_eq!(
+        scene.endpoints(),
+        ["api@external/0 10.0.0.5:1 Draining", "api@external/1 10.0.0.6:1 Serving"]
+    );
+    scene.drained("api@external/0");
+    assert_eq!(scene.endpoints(), ["api@external/1 10.0.0.6:1 Serving"]);
+}
+
+#[test]
+fn every_address_of_a_name_is_an_endpoint_and_a_failed_lookup_changes_none() {
+    let mut scene = Scene::new(fronted(vec![named()], false));
+    assert_eq!(scene.asked, BTreeSet::from(["backend.internal".to_owned()]));
+    assert_eq!(scene.endpoints(), Vec::<String>::new());
+    scene.looked_up(Ok(&["10.0.0.2", "10.0.0.1"]));
+    let both = ["api@external/0 10.0.0.1:8080 Serving", "api@external/1 10.0.0.2:8080 Serving"];
+    assert_eq!(scene.endpoints(), both);
+    scene.looked_up(Err("no name server has answered"));
+    scene.looked_up(Err("no name server has answered"));
+    assert_eq!(scene.endpoints(), both);
+    let told = scene.told.iter().filter(|text| text.contains("cannot be looked up")).count();
+    assert_eq!(told, 1, "{:?}", scene.told);
+    scene.looked_up(Ok(&["10.0.0.2", "10.0.0.3"]));
+    assert_eq!(
+        scene.endpoints(),
+        [
+            "api@external/0 10.0.0.1:8080 Draining",
+            "api@external/1 10.0.0.2:8080 Serving",
+            "api@external/2 10.0.0.3:8080 Serving"
+        ]
+    );
+}
+
+#[test]
+fn the_next_agent_goes_on_with_the_endpoints_of_the_table_until_names_are_answered() {
+    let mut scene = Scene::new(fronted(vec![named(), tcp("10.0.0.9:1")], false));
+    scene.looked_up(Ok(&["10.0.0.1"]));
+    let before = scene.endpoints();
+    let mut next = Scene::resume(scene.record.clone(), RouteTable::default());
+    next.hear_inventory(Some(scene.table.clone()));
+    assert_eq!(next.endpoints(), before);
+    next.looked_up(Err("no name server has answered"));
+    assert_eq!(next.endpoints(), before);
+    next.looked_up(Ok(&["10.0.0.1"]));
+    assert_eq!(next.endpoints(), before, "each keeps its number");
+}
+
+#[test]
+fn nothing_of_a_fronted_service_can_be_deployed_or_stopped_and_it_can_be_taken_out() {
+    let mut scene = Scene::new(fronted(vec![tcp("10.0.0.5:1")], false));
+    let asked = Asked { actor: "ada", operation: None };
+    let denied = scene.controller.try_restart("api", asked, Instant::START, WallTime(0)).expect_err("denied");
+    assert_eq!(denied, Denied::Fronted { service: "api".parse().expect("a name") });
+    let refused = scene.apply(Manifest {
+        services: BTreeMap::from([("api".to_owned(), Service::bare("/dist/1", "1", &["x"]))]),
+        fronted: BTreeMap::new(),
+        ..fronted(Vec::new(), false)
+    });
+    assert!(matches!(refused, Err(Denied::Unchangeable { .. })), "{refused:?}");
+    let without = Manifest { fronted: BTreeMap::new(), ..fronted(Vec::new(), false) };
+    let applied = scene.apply(without).expect("applied");
+    assert_eq!(applied.changes[0].effect, Effect::Removed);
+    assert_eq!(scene.endpoints(), ["api@external/0 10.0.0.5:1 Draining"]);
+    scene.drained("api@external/0");
+    assert!(!scene.table.services.contains_key("api") && !scene.record.services.contains_key("api"));
 }

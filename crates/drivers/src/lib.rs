@@ -3,7 +3,8 @@
 //! ```text
 //!                    ┌─ fleet ──── fd 3 ──── holder        (Fleet)
 //!  agent::Agent ─────┼─ traffic ── peer links ── proxies   (Traffic)
-//!   ▲                ├─ store ──── record, history, releases (Store)
+//!   ▲                ├─ names ──── DNS, hosts file          (Names)
+//!   │                ├─ store ──── record, history, releases (Store)
 //!   │                └─ people ─── terminal, own log       (Notify)
 //!   └──── events, one bounded queue ◄── all of them
 //! ```
@@ -13,6 +14,7 @@
 //! It deliberately decides nothing that the agent could decide: retries, timeouts and order are there.
 
 pub mod fleet;
+pub mod names;
 pub mod people;
 pub mod starting;
 pub mod store;

@@ -1,13 +1,15 @@
-//! The agent's five traits as one box that is emptied after every step, and may die at a write of the record.
+//! The agent's six traits as one box that is emptied after every step, and may die at a write of the record.
 //!
 //! Once it has died everything asked of it is lost, as it is when a process is killed between two system calls.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
 use agent::world::{
-    Clock, Fleet, FleetRequest, HistoryEntry, Notice, Notify, PrepareRelease, Store, StoreError, Traffic,
+    Clock, Fleet, FleetRequest, HistoryEntry, Names, Notice, Notify, PrepareRelease, Store, StoreError,
+    Traffic,
 };
 use model::id::ServiceName;
 use model::time::{Instant, WallTime};
@@ -160,6 +162,11 @@ impl Store for Hands {
     fn remove_release(&mut self, service: &ServiceName, directory: &str) {
         self.ask(Asked::Remove(service.clone(), directory.to_owned()));
     }
+}
+
+impl Names for Hands {
+    /// No service of this world has endpoints by name.
+    fn look_up(&mut self, _names: &BTreeSet<String>) {}
 }
 
 impl Notify for Hands {

@@ -86,7 +86,7 @@ enum Happening {
     DiskIsGood,
 }
 
-type SimAgent = Agent<Hands, Hands, Hands, Hands, Hands>;
+type SimAgent = Agent<Hands, Hands, Hands, Hands, Hands, Hands>;
 
 /// Everything there is.
 #[derive(Debug)]
@@ -437,7 +437,7 @@ impl World {
         };
         self.hands.0.borrow_mut().dead = false;
         let hands = || self.hands.clone();
-        self.agent = Some(Agent::new(controller, hands(), hands(), hands(), hands(), hands()));
+        self.agent = Some(Agent::new(controller, (hands(), hands(), hands(), hands(), hands()), hands()));
         let life = self.life;
         self.note(&format!("agent {life} starts"));
         if self.holder.alive {

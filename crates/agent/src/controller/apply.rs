@@ -142,6 +142,7 @@ impl Controller {
                 self.base.wire.services.insert(name.to_string(), settings.clone());
             }
         }
+        self.note_fronted();
         self.base.source.clone_from(&request.source);
         self.base.path.clone_from(&request.path);
         self.base.environment.clone_from(&request.environment);

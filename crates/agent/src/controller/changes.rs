@@ -37,6 +37,13 @@ const WORKING_DIRECTORY: &str = "working_directory";
 /// What is started anew with all of Handover.
 const NEXT_UP: &str = "the next start of Handover: `handover down`, then `handover up`";
 
+/// Why a service that runs here cannot be one that does not.
+const BECOMES_FRONTED: &str = "it is run by Handover now; give the one with `endpoints` another name and let the route \
+     lead there, or take this one out first";
+/// Why one that does not run here cannot be one that does.
+const BECOMES_OURS: &str = "only its endpoints were known until now; give the one with a `release` another name and \
+     let the route lead there, or take this one out first";
+
 /// What happens to one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Deed {
@@ -87,11 +94,40 @@ impl Controller {
             let own: Vec<&str> = keys.iter().filter(is_own).map(String::as_str).collect();
             self.compare_service(&name, &own, &mut compared);
         }
+        self.compare_fronted(&keys, &mut compared);
         for key in keys.iter().filter(|key| !key.starts_with("service.")) {
             let effect = compare_base(key, &self.base.wire, &request.manifest, &mut compared.bind);
             compared.changes.push(Change { key: key.clone(), service: None, effect });
         }
         Ok(compared)
+    }
+
+    /// Services whose processes are not ours: what is said of them holds at once.
+    fn compare_fronted(&self, keys: &[String], compared: &mut Compared) {
+        let is_ours = |name: &ServiceName| self.services.contains_key(name);
+        let known = self.fronted.iter().filter(|(_, front)| !front.is_removed()).map(|(name, _)| name);
+        let known: BTreeSet<&ServiceName> = known.collect();
+        let names = compared.given.fronted.keys().chain(known.iter().copied()).cloned();
+        for name in names.collect::<BTreeSet<ServiceName>>() {
+            let whole = format!("service.{name}");
+            let given = compared.given.fronted.contains_key(&name);
+            let mut say = |key: &str, effect| {
+                let service = Some(name.to_string());
+                compared.changes.push(Change { key: key.to_owned(), service, effect });
+            };
+            match (known.contains(&name), given) {
+                (_, true) if is_ours(&name) => say(&whole, Effect::Refused(BECOMES_FRONTED.to_owned())),
+                (true, false) if compared.given.services.contains_key(&name) => {
+                    say(&whole, Effect::Refused(BECOMES_OURS.to_owned()));
+                }
+                (true, false) => say(&whole, Effect::Removed),
+                (false, _) => say(&whole, Effect::Added),
+                (true, true) => {
+                    let own = keys.iter().filter(|key| key.starts_with(&format!("{whole}.")));
+                    own.for_each(|key| say(key, Effect::Live));
+                }
+            }
+        }
     }
 
     fn compare_service(&self, name: &ServiceName, keys: &[&str], compared: &mut Compared) {

@@ -10,6 +10,12 @@ use wire::record;
 
 use crate::world::Notified;
 
+/// Notes the newest table as of which a proxy has nothing in flight on an endpoint.
+pub(super) fn raise(drained: &mut std::collections::BTreeMap<u64, u64>, proxy: u64, generation: u64) {
+    let known = drained.entry(proxy).or_insert(generation);
+    *known = generation.max(*known);
+}
+
 pub(super) fn said(said: &Notified) -> Said {
     Said {
         ready: said.ready,

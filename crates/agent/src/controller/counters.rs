@@ -89,7 +89,8 @@ impl Counting {
 
 impl Controller {
     pub(super) fn totals(&self, service: &ServiceName) -> Totals {
-        let before = self.services.get(service).map(|service| service.before).unwrap_or_default();
+        let own = self.services.get(service).map(|service| service.before);
+        let before = own.or_else(|| Some(self.fronted.get(service)?.before)).unwrap_or_default();
         let living = self.counted.living.values().filter_map(|by_service| by_service.get(service.as_str()));
         living.fold(before, |sum, totals| sum.plus(*totals))
     }
@@ -191,6 +192,9 @@ impl Controller {
                 decision.missing.remove(&proxy);
             }
         }
+        for (name, front) in &mut self.fronted {
+            front.before = front.before.plus(last.get(name.as_str()).copied().unwrap_or_default());
+        }
         self.counted.ended.insert(proxy, last);
         if self.counted.ended.len() > ENDED_MAX {
             self.counted.ended.pop_first();
@@ -206,6 +210,9 @@ impl Controller {
             if let Some(totals) = last.get(name.as_str()) {
                 service.before = service.before.minus(*totals);
             }
+        }
+        for (name, front) in &mut self.fronted {
+            front.before = front.before.minus(last.get(name.as_str()).copied().unwrap_or_default());
         }
         self.counted.living.insert(proxy, last);
         self.saving.wanted = true;

@@ -12,6 +12,10 @@ impl Controller {
     pub(super) fn unmet_dependency(&self, name: &ServiceName) -> Option<String> {
         let service = self.services.get(name)?;
         service.settings.depends_on.iter().find_map(|dependency| {
+            if let Some(front) = self.fronted.get(&dependency.service) {
+                let is_met = dependency.until == DependsUntil::Started || front.is_ready();
+                return (!is_met).then(|| format!("waits for {} to be ready", dependency.service));
+            }
             let on = self.services.get(&dependency.service)?;
             let mut slots = on.slots.values().filter(|slot| !slot.machine.is_leaving());
             let (is_met, word) = match dependency.until {

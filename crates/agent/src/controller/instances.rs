@@ -235,14 +235,19 @@ impl Controller {
             Event::Checked { instance, purpose, result } => self.handle_checked(&instance, purpose, result),
             Event::TaskEnded { task, result } => self.handle_task_ended(task, result),
             Event::Probe { instance, healthy, detail } => {
+                if self.handle_endpoint_probe(&instance, healthy, &detail) {
+                    return;
+                }
                 if let Some(slot) = self.slot(&instance) {
                     slot.machine.handle_probe(healthy, &detail, now);
                 }
             }
             Event::Drained { proxy, instance, generation } => {
+                if self.handle_endpoint_drained(proxy, &instance, generation) {
+                    return;
+                }
                 if let Some(slot) = self.slot(&instance) {
-                    let known = slot.drained.entry(proxy).or_insert(generation);
-                    *known = generation.max(*known);
+                    convert::raise(&mut slot.drained, proxy, generation);
                 }
             }
             Event::ListensElsewhere { instance, ports } => self.handle_listens_elsewhere(&instance, ports),

@@ -35,6 +35,7 @@ impl Controller {
                 .services
                 .keys()
                 .map(|name| (name.to_string(), self.service_status(name, now)))
+                .chain(self.fronted_statuses())
                 .collect(),
             warnings: self.warnings(),
             stopping: self.stopping.is_some(),
@@ -63,6 +64,8 @@ impl Controller {
         if self.tables.proxies.is_empty() && self.link == Link::Linked {
             warnings.push("no proxy runs".to_owned());
         }
+        let failing = self.names.failing();
+        warnings.extend(failing.map(|(name, why)| format!("{name} cannot be looked up: {why}")));
         if !self.differs.is_empty() {
             let keys = self.differs.join(", ");
             warnings.push(format!(
@@ -92,6 +95,7 @@ impl Controller {
             desired_instances: service.desired_instances(),
             stopped: service.desired.stopped,
             removed: service.desired.removed,
+            fronted: false,
             strategy: Some(service.settings.rollout.strategy),
             mode: Some(service.settings.mode),
             waiting_on: service.waits_for.clone(),

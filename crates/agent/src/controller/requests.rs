@@ -147,6 +147,10 @@ impl Controller {
     }
 
     pub(super) fn check_service(&self, name: &str) -> Result<ServiceName, Denied> {
+        let mut fronted = self.fronted.iter().filter(|(_, front)| !front.is_removed());
+        if let Some((service, _)) = fronted.find(|(known, _)| known.as_str() == name) {
+            return Err(Denied::Fronted { service: service.clone() });
+        }
         let there =
             || self.services.iter().filter(|(_, service)| !service.desired.removed).map(|(name, _)| name);
         let known = || there().map(ToString::to_string).collect::<Vec<_>>();

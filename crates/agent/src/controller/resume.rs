@@ -27,6 +27,7 @@ use wire::routes::{Endpoint, EndpointState, RouteTable};
 use wire::sealed::Boot;
 
 use super::counters::{Counted, Totals};
+use super::names::Names;
 use super::operating::Operation;
 use super::requests::Asked;
 use super::rollouts::Running;
@@ -76,6 +77,13 @@ impl Controller {
     /// When the record holds what no version of Handover writes.
     pub fn resume(record: Record, now: Instant, wall: WallTime, seed: u64) -> Result<Self, ResumeError> {
         let manifest = model::manifest::Manifest::try_from(&record.manifest)?;
+        let before = |record: &ServiceRecord| Totals {
+            requests: record.requests_before,
+            errors: record.errors_before,
+            ..Totals::default()
+        };
+        let counted: BTreeMap<String, Totals> =
+            record.services.iter().map(|(name, record)| (name.clone(), before(record))).collect();
         let mut services = BTreeMap::new();
         for (name, settings) in &manifest.services {
             let mut service = Service::new(settings.clone());
@@ -95,6 +103,8 @@ impl Controller {
                 environment: record.environment,
             },
             services,
+            fronted: BTreeMap::new(),
+            names: Names::default(),
             tables: Tables::new(record.table_generation),
             counted: Counted::default(),
             listeners: BTreeMap::new(),
@@ -115,6 +125,10 @@ impl Controller {
             now,
             wall,
         };
+        controller.note_fronted();
+        for (name, front) in &mut controller.fronted {
+            front.before = counted.get(name.as_str()).copied().unwrap_or_default();
+        }
         controller.saving.wanted = true;
         Ok(controller)
     }
@@ -145,6 +159,7 @@ impl Controller {
             self.base.wire = Manifest { services, ..boot.manifest.clone() };
             self.services.retain(|name, _| given.services.contains_key(name));
             self.base.wire.services.retain(|name, _| boot.manifest.services.contains_key(name));
+            self.note_fronted();
         }
         for (name, settings) in &given.services {
             let service = match self.services.get_mut(name) {
@@ -214,6 +229,7 @@ impl Controller {
             self.resume_receipts();
             if let Some(table) = &inventory.table {
                 self.resume_routes(table);
+                self.adopt_endpoints(table);
             }
         } else {
             self.forget_proxies(&inventory);

@@ -16,6 +16,7 @@ use model::time::Instant;
 use wire::manifest::millis;
 use wire::record::{Record, ServiceRecord, SlotRecord, Warm};
 
+use super::fronted::Front;
 use super::services::Service;
 use super::{Action, Controller, Link};
 use crate::world::StoreError;
@@ -72,6 +73,15 @@ impl Saving {
     }
 }
 
+/// All that is kept of a service whose processes are not ours.
+fn counted(front: &Front) -> ServiceRecord {
+    ServiceRecord {
+        requests_before: front.before.requests,
+        errors_before: front.before.errors,
+        ..ServiceRecord::default()
+    }
+}
+
 impl Controller {
     /// Last in a settle: the tables that this record speaks of are out.
     pub(super) fn save(&mut self) {
@@ -113,11 +123,12 @@ impl Controller {
             table_generation: self.tables.generation,
             next_rollout: self.next_rollout,
             stopping: self.stop_level(),
-            services: self
-                .services
-                .iter()
-                .map(|(name, service)| (name.to_string(), self.service(service, name)))
-                .collect(),
+            services: {
+                let own = self.services.iter();
+                let own = own.map(|(name, service)| (name.to_string(), self.service(service, name)));
+                let fronted = self.fronted.iter();
+                own.chain(fronted.map(|(name, front)| (name.to_string(), counted(front)))).collect()
+            },
         }
     }
 

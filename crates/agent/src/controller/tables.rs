@@ -17,7 +17,7 @@ use super::{Action, Controller};
 
 mod content;
 
-pub(super) use content::hold_due;
+pub(super) use content::{WEIGHT_ALL, hold_due, settings};
 
 /// One living proxy.
 #[derive(Debug, Clone, Copy)]
@@ -103,9 +103,15 @@ impl Tables {
 
     /// No proxy lets a request go to that instance, and none has one in flight on it.
     pub(super) fn is_drained(&self, slot: &Slot) -> bool {
-        let last = slot.last_served.unwrap_or(self.floor);
+        self.is_drained_as_of(slot.last_served, &slot.drained)
+    }
+
+    /// The same of an endpoint: by the last table that let requests go to it, and the newest of each proxy as of
+    /// which none was in flight.
+    pub(super) fn is_drained_as_of(&self, last_served: Option<u64>, drained: &BTreeMap<u64, u64>) -> bool {
+        let last = last_served.unwrap_or(self.floor);
         let past = |generation: Option<&u64>| generation.is_some_and(|generation| *generation > last);
-        self.is_past(last) && self.proxies.keys().all(|proxy| past(slot.drained.get(proxy)))
+        self.is_past(last) && self.proxies.keys().all(|proxy| past(drained.get(proxy)))
     }
 
     /// Share of a release in the last table, in basis points.
@@ -159,6 +165,7 @@ impl Controller {
         for slot in self.services.values_mut().flat_map(|service| service.slots.values_mut()) {
             slot.drained.remove(&generation);
         }
+        self.forget_proxy_of_endpoints(generation);
     }
 
     /// Gives out a table if there is something new to say.
@@ -179,6 +186,7 @@ impl Controller {
                 slot.last_served = Some(table.generation);
             }
         }
+        self.note_served_endpoints(&table);
         self.tables.note_routes(&table);
         self.tables.published = Some(table.clone());
         self.tables.wanted = false;
@@ -205,6 +213,7 @@ impl Controller {
                 .iter()
                 .filter(|(_, service)| service.settings.mode == Mode::Proxied)
                 .map(|(name, service)| (name.to_string(), content::traffic(service, now)))
+                .chain(self.fronted.iter().map(|(name, front)| (name.to_string(), front.traffic(name))))
                 .collect(),
             refused,
         }

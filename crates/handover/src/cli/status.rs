@@ -141,6 +141,8 @@ fn strategy(service: &ServiceReport) -> String {
     let strategy = service.strategy.as_deref().unwrap_or("-");
     match service.mode.as_deref() {
         Some("worker") => format!("worker, {strategy}"),
+        // Nothing of it is ever replaced here.
+        Some("endpoints") => "endpoints".to_owned(),
         _ => strategy.to_owned(),
     }
 }

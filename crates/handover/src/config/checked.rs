@@ -5,6 +5,7 @@
 
 mod account;
 mod dependencies;
+mod fronted;
 mod health;
 mod life;
 mod listeners;
@@ -21,8 +22,8 @@ use std::time::Duration;
 
 use model::id::{IdError, ListenerName, ServiceName};
 use model::manifest::{
-    AccessLog, AccessLogFormat, Admin, InstanceSettings, Listener, LogFormat, LogLevel, Manifest, Mode,
-    OwnLog, ProxySettings, Route, Service,
+    AccessLog, AccessLogFormat, Admin, Fronted, InstanceSettings, Listener, LogFormat, LogLevel, Manifest,
+    Mode, OwnLog, ProxySettings, Route, Service,
 };
 
 use super::defaults as default;
@@ -92,8 +93,8 @@ pub(super) fn check(
     let proxy = checks.proxy(raw.proxy.get());
     let log = own_log(raw.log.get());
     let listeners = checks.listeners(raw);
-    let services = checks.services(raw);
-    checks.no_listener(raw, &services);
+    let (services, fronted) = checks.services(raw);
+    checks.no_listener(raw, &services, &fronted);
     checks.dependencies(raw);
     checks.fixed_ports(raw);
     checks.warn_of_root(raw);
@@ -105,7 +106,6 @@ pub(super) fn check(
         return None;
     }
     let state_dir = state_dir?;
-    let fronted = BTreeMap::new();
     Some(Manifest { state_dir, admin, proxy, log, instances, listeners, routes, services, fronted })
 }
 
@@ -263,34 +263,50 @@ impl Checks<'_> {
     }
 
     /// Only workers can do without.
-    fn no_listener(&mut self, raw: &raw::Manifest, services: &BTreeMap<ServiceName, Service>) {
-        let only_workers = !services.is_empty() && services.values().all(|s| s.mode == Mode::Worker);
+    fn no_listener(
+        &mut self,
+        raw: &raw::Manifest,
+        services: &BTreeMap<ServiceName, Service>,
+        fronted: &BTreeMap<ServiceName, Fronted>,
+    ) {
+        let are_workers = services.values().all(|s| s.mode == Mode::Worker);
+        let only_workers = !services.is_empty() && are_workers && fronted.is_empty();
         if raw.listener.is_absent() && !only_workers {
             let problem = Problem::placeless("listener", "there is no listener: nothing could be reached");
             self.push(problem.help("add [listener.web] with bind = \"127.0.0.1:8080\""));
         }
     }
 
-    fn services(&mut self, raw: &raw::Manifest) -> BTreeMap<ServiceName, Service> {
-        let mut services = BTreeMap::new();
+    /// Those that are started here, and those of which only the endpoints are known.
+    fn services(
+        &mut self,
+        raw: &raw::Manifest,
+    ) -> (BTreeMap<ServiceName, Service>, BTreeMap<ServiceName, Fronted>) {
+        let (mut services, mut fronted) = (BTreeMap::new(), BTreeMap::new());
         for (name, raw) in entries(&raw.service) {
             let key = format!("service.{}", name.value);
-            let checked = self.service(&key, raw);
+            let is_ours = raw.value.endpoints.is_absent();
+            let checked = if is_ours { self.service(&key, raw) } else { None };
+            let front = if is_ours { None } else { self.fronted(&key, raw) };
             if OWN_LOGS.contains(&name.value.as_str()) {
                 let message =
                     format!("a service cannot be named `{0}`: logs/{0}.log is Handover's own", name.value);
                 let problem = Problem::error(&key, name.span.clone(), message);
                 self.push(problem.help("give it another name"));
             }
-            if let (Some(name), Some(checked)) = (self.name("service", name), checked) {
-                services.insert(name, checked);
+            let Some(name) = self.name::<ServiceName>("service", name) else { continue };
+            if let Some(checked) = checked {
+                services.insert(name.clone(), checked);
+            }
+            if let Some(front) = front {
+                fronted.insert(name, front);
             }
         }
         if raw.service.is_absent() {
             let problem = Problem::placeless("service", "there is no service: nothing would run");
             self.push(problem.help("add [service.web] with a `release` and a `command`"));
         }
-        services
+        (services, fronted)
     }
 
     fn routes(&mut self, raw: &raw::Manifest) -> Vec<Route> {

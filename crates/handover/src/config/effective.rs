@@ -88,6 +88,11 @@ pub(super) fn sections(manifest: &checked::Manifest, raw: &raw::Manifest) -> Vec
             service(name.as_str(), held, raw, &mut sections);
         }
     }
+    for (name, held) in &manifest.fronted {
+        if let Some(raw) = named(&raw.service, name.as_str()) {
+            traffic::fronted(name.as_str(), held, raw, &mut sections);
+        }
+    }
     sections
 }
 

@@ -14,8 +14,8 @@ use super::values::{Address, PathText, Ports, Size, Span, Umask};
 mod traffic;
 
 pub(super) use traffic::{
-    AccessLog, AccessLogFormat, AccessLogTable, Algorithm, Balance, Certificate, Certificates, Hash,
-    Maintenance, Outlier, Retry, Split, Sticky, Upstream,
+    AccessLog, AccessLogFormat, AccessLogTable, Algorithm, Balance, Certificate, Certificates, Endpoint,
+    EndpointTable, Hash, Maintenance, Outlier, Retry, Split, Sticky, Upstream,
 };
 
 table! {
@@ -169,6 +169,8 @@ table! {
         release: PathText,
         /// Version of that release. Default: its name and the first eight digits of the hash of its content.
         version: String,
+        /// Where the service is, if it is not started here: instead of `release` and `command`.
+        endpoints: Vec<Spot<Endpoint>>,
         /// Program and arguments, run inside the release. `${PORT}`, `${VERSION}`, `${SERVICE}`, `${INSTANCE}`,
         /// `${RELEASE_DIR}`, `${HANDOVER}` and declared environment variables are filled in.
         command: Vec<Spot<String>>,
@@ -230,7 +232,6 @@ table! {
     later {
         releases_dir => "leave it out: releases are kept in the state directory for now",
         listeners => "leave it out: it belongs to `mode = \"socket\"`",
-        endpoints => "name a `release` and a `command` for now",
     }
 }
 
@@ -527,7 +528,7 @@ choice! {
 type Keys = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
 
 /// The keys of every table.
-pub(super) const TABLES: [Keys; 29] = [
+pub(super) const TABLES: [Keys; 30] = [
     ("the top level", Manifest::KEYS, Manifest::LATER),
     ("[admin]", Admin::KEYS, Admin::LATER),
     ("[proxy]", Proxy::KEYS, Proxy::LATER),
@@ -539,6 +540,7 @@ pub(super) const TABLES: [Keys; 29] = [
     ("[[route]]", Route::KEYS, Route::LATER),
     ("an entry of `split`", Split::KEYS, Split::LATER),
     ("[service.NAME]", Service::KEYS, Service::LATER),
+    ("an entry of `endpoints`", EndpointTable::KEYS, EndpointTable::LATER),
     ("[service.NAME.limits]", Limits::KEYS, Limits::LATER),
     ("[service.NAME.readiness]", Readiness::KEYS, Readiness::LATER),
     ("[service.NAME.liveness]", Liveness::KEYS, Liveness::LATER),

@@ -11,13 +11,14 @@ const REQUIRED: [(&str, &[&str]); 7] = [
     ("Certificate", &["certificate", "key"]),
     ("Route", &["listener"]),
     ("Split", &["service"]),
-    ("Service", &["release", "command"]),
+    ("EndpointTable", &["address"]),
     ("Hook", &["command"]),
     ("DependencyTable", &["service"]),
 ];
 
 /// Of which exactly one is required.
-const EITHER: [(&str, &[&[&str]]); 1] = [("Route", &[&["service"], &["split"]])];
+const EITHER: [(&str, &[&[&str]]); 2] =
+    [("Route", &[&["service"], &["split"]]), ("Service", &[&["release", "command"], &["endpoints"]])];
 
 /// The schema as text, as it is committed.
 pub(crate) fn text() -> String {

@@ -228,8 +228,7 @@ fn every_key_that_is_not_served_yet_is_refused_by_name_at_its_place() {
             seen.insert(*key);
         }
     }
-    for key in ["user", "endpoints", "releases_dir", "steps", "rule", "streams", "upgrade", "proxy_protocol"]
-    {
+    for key in ["user", "releases_dir", "steps", "rule", "streams", "upgrade", "proxy_protocol"] {
         assert!(seen.contains(key), "{key}");
     }
 }
@@ -669,7 +668,7 @@ fn the_schema_has_every_default_that_check_prints() {
 fn what_the_schema_requires_is_what_is_missed() {
     let schema: serde_json::Value = serde_json::from_str(&schema::text()).unwrap();
     let report = wrong(
-        "[listener.a]\ntls = {}\n[[route]]\n[[route]]\nlistener = 'a'\nsplit = [{}]\n\
+        "[listener.a]\ntls = {}\n[[route]]\n[[route]]\nlistener = 'a'\nsplit = [{}]\n[service.c]\nendpoints = [{}]\n\
          [service.b]\ndepends_on = [{}]\nhooks.after_exit = {}\n",
     );
     for (table, name) in [
@@ -677,7 +676,7 @@ fn what_the_schema_requires_is_what_is_missed() {
         ("Certificate", "listener.a.tls"),
         ("Route", "route"),
         ("Split", "route"),
-        ("Service", "service.b"),
+        ("EndpointTable", "service.c.endpoints"),
         ("Hook", "service.b.hooks.after_exit"),
         ("DependencyTable", "service.b.depends_on"),
     ] {
@@ -686,7 +685,7 @@ fn what_the_schema_requires_is_what_is_missed() {
             assert!(report.problems.iter().any(|problem| problem.key == full), "{full}: {}", said(&report));
         }
     }
-    assert_eq!(report.problems.len(), 10, "{}", said(&report));
+    assert_eq!(report.problems.len(), 11, "{}", said(&report));
 }
 
 #[test]

@@ -283,3 +283,114 @@ fn a_page_that_is_too_large_is_refused() {
         said(&report)
     );
 }
+
+/// The small manifest with a service beside it that is not started here.
+fn fronted(lines: &str) -> String {
+    format!("{SMALL}[service.api]\n{lines}\n[[route]]\nlistener = 'web'\npath = '/api'\nservice = 'api'\n")
+}
+
+#[test]
+fn a_service_that_is_not_started_here_has_endpoints() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = "endpoints = ['10.0.0.5:9000', { address = '[fd00::6]:9000', weight = 5 }, 'unix:/run/app.sock', \
+                 'unix:here.sock', 'Backend.internal:8080']\npaths = ['/api/{id}']\n\
+                 readiness = { http = '/healthz', interval = '5s', rise = 1 }\nretry.attempts = 2";
+    let loaded = check(folder.path(), &fronted(lines)).unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let api = &loaded.manifest.fronted[&"api".parse().unwrap()];
+    let places: Vec<_> =
+        api.endpoints.iter().map(|place| (place.address.to_string(), place.weight)).collect();
+    let here = format!("unix:{}", folder.path().join("here.sock").display());
+    let expected = [
+        ("10.0.0.5:9000".to_owned(), 1),
+        ("[fd00::6]:9000".to_owned(), 5),
+        ("unix:/run/app.sock".to_owned(), 1),
+        (here, 1),
+        ("backend.internal:8080".to_owned(), 1),
+    ];
+    assert_eq!(places, expected);
+    let probe = api.probe.as_ref().unwrap();
+    assert_eq!((probe.http_path.as_deref(), probe.rise, probe.fall), (Some("/healthz"), 1, 3));
+    assert_eq!((api.traffic.retry.attempts, &api.traffic.paths[..]), (2, &["/api/{id}".to_owned()][..]));
+    assert!(!loaded.manifest.services.contains_key(&"api".parse().unwrap()));
+    let mut text = String::new();
+    for section in loaded.effective() {
+        text.push_str(&format!("{}\n", section.header));
+        for line in section.lines {
+            text.push_str(&format!("{} = {}\n", line.key, line.value));
+        }
+    }
+    let again = check(folder.path(), &text).unwrap();
+    assert_eq!(again.manifest.fronted, loaded.manifest.fronted, "{text}");
+}
+
+#[test]
+fn endpoints_are_not_probed_unless_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let probe = |lines: &str| {
+        let manifest =
+            check(folder.path(), &fronted(&format!("endpoints = ['a.b:1']\n{lines}"))).unwrap().manifest;
+        manifest.fronted[&"api".parse().unwrap()].probe.clone().map(|probe| probe.http_path)
+    };
+    assert_eq!(probe(""), None);
+    assert_eq!(probe("readiness.tcp = true"), Some(None));
+    assert_eq!(probe("readiness.http = '/h'"), Some(Some("/h".to_owned())));
+}
+
+#[test]
+fn what_needs_a_process_is_refused_beside_endpoints_by_name() {
+    for (key, lines) in [
+        ("release", "release = 'releases/v1'"),
+        ("command", "command = ['./hello']"),
+        ("version", "version = '1'"),
+        ("instances", "instances = 2"),
+        ("mode", "mode = 'worker'"),
+        ("port", "port = 9"),
+        ("environment", "environment.A = 'b'"),
+        ("user", "user = 'www-data'"),
+        ("limits", "limits.open_files = 100"),
+        ("liveness", "liveness.tcp = true"),
+        ("stop", "stop.drain_timeout = '1s'"),
+        ("restart", "restart.delay = '1s'"),
+        ("reload", "reload.signal = 'SIGHUP'"),
+        ("hooks", "hooks.after_exit.command = ['./hello']"),
+        ("depends_on", "depends_on = ['hello']"),
+        ("output", "output.files = 2"),
+        ("rollout", "rollout.sticky = { header = 'X-User' }"),
+    ] {
+        let report = said(&wrong(&fronted(&format!("endpoints = ['10.0.0.5:9000']\n{lines}"))));
+        assert!(report.starts_with(&format!("service.api.{key} ")), "{lines}: {report}");
+        assert!(report.contains(&format!("`{key}` has no meaning beside `endpoints`")), "{lines}: {report}");
+    }
+    let report = said(&wrong(&fronted("endpoints = ['a.b:1']\nreadiness.notify = true")));
+    assert!(report.contains("`notify` cannot be seen of `endpoints`"), "{report}");
+}
+
+#[test]
+fn an_endpoint_that_is_none_says_what_is_wrong() {
+    for (endpoints, why) in [
+        ("[]", "`endpoints` has 0 entries: write 1 to 256"),
+        ("['10.0.0.5']", "its port is missing"),
+        ("['10.0.0.5:0']", "port 0 is none"),
+        ("['10.0.0.500:80']", "that is no IP address"),
+        ("['a.b:99999']", "a port is 1 to 65535"),
+        ("['http://a.b:80']", "it is an address and a port, without a scheme"),
+        ("['a b:80']", "that is no host name"),
+        ("['unix:']", "it names no path"),
+        ("['a.b:80', 'A.b:80']", "a.b:80 is there twice"),
+        ("[{ address = 'a.b:80', weight = 0 }]", "`weight` must be 1 to 10000"),
+        ("[80]", "`endpoints` must be a list of addresses and tables [this is a whole number]"),
+    ] {
+        let report = said(&wrong(&fronted(&format!("endpoints = {endpoints}"))));
+        assert!(report.contains(why), "{endpoints}: {report}");
+    }
+}
+
+#[test]
+fn a_service_may_wait_for_one_that_is_not_started_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let text =
+        fronted("endpoints = ['a.b:1']").replace("instances = 2", "instances = 2\ndepends_on = ['api']");
+    let manifest = check(folder.path(), &text).unwrap().manifest;
+    assert_eq!(manifest.services[&"hello".parse().unwrap()].depends_on.len(), 1);
+}

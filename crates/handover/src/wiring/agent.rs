@@ -13,6 +13,7 @@ use agent::controller::ResumeError;
 use agent::world::{Clock, Event, Fleet, FleetRequest, Inventory};
 use agent::{Agent, Controller};
 use drivers::fleet::{self, Holder};
+use drivers::names::{self, Resolver};
 use drivers::people::People;
 use drivers::starting::Starting;
 use drivers::store::Files;
@@ -41,7 +42,7 @@ const LINK_DESCRIPTOR: i32 = 3;
 /// Events that are handled before operators get a turn and the record is written.
 const EVENTS_IN_A_ROW_MAX: usize = 64;
 /// The control plane with the drivers of a real machine.
-pub(super) type Running = Agent<Holder, Proxies, Files, People, SystemClock>;
+pub(super) type Running = Agent<Holder, Proxies, Files, People, Resolver, SystemClock>;
 
 /// Why an agent ends other than by a stop.
 #[derive(Debug, thiserror::Error)]
@@ -159,12 +160,14 @@ async fn live(layout: Layout, generation: u64) -> Result<(), AgentError> {
     let Ground { layout, clock, console, record, started, proxies, sender, mut events, .. } = ground;
     let history = History::start(layout.history()).map_err(system("history does not start"))?;
     let look = Look { logs: layout.logs(), history: history.reader() };
+    let resolver = Resolver::new(names::Sources::default(), sender.clone());
     let files = Files::new(&layout, record, history, sender).telling(started.holder.output_limits());
     let fleet::Started { holder, admin, usage, mut task, .. } = started;
     let mut beside = Beside::new(usage);
     let (questions, mut asked) = mpsc::channel(QUESTIONS_MAX);
     serve_admin(&layout, controller.record().manifest.admin_bind, Asking { questions, look }, admin)?;
-    let mut agent: Running = Agent::new(controller, holder, proxies, files, People::new(console), clock);
+    let hands = (holder, proxies, files, People::new(console), resolver);
+    let mut agent: Running = Agent::new(controller, hands, clock);
     let start = tokio::time::Instant::now() - clock.now().since_start();
     loop {
         let timeout = agent.poll_timeout();

@@ -197,7 +197,8 @@ fn refused(denied: &Denied) -> Refused {
         | Denied::NothingStable { .. }
         | Denied::Unchangeable { .. }
         | Denied::Unwritable { .. } => RefusedKind::Conflict,
-        Denied::NoVersion { .. }
+        Denied::Fronted { .. }
+        | Denied::NoVersion { .. }
         | Denied::NoReload { .. }
         | Denied::ScaleToNothing { .. }
         | Denied::ScaleOfOne { .. }

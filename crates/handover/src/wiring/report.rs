@@ -48,7 +48,11 @@ fn service(service: status::ServiceStatus) -> api::ServiceReport {
         stopped: service.stopped,
         removed: service.removed,
         strategy: service.strategy.map(|strategy| strategy_word(strategy).to_owned()),
-        mode: service.mode.map(|mode| mode_word(mode).to_owned()),
+        mode: if service.fronted {
+            Some("endpoints".to_owned())
+        } else {
+            service.mode.map(|mode| mode_word(mode).to_owned())
+        },
         operation: service.operation.map(operation_report),
         waiting_on: service.waiting_on,
     }

@@ -20,7 +20,7 @@ use super::super::services::{Service, Slot};
 use super::super::{Base, Controller};
 
 /// All of a service's requests, in basis points.
-pub(super) const WEIGHT_ALL: u16 = 10_000;
+pub(in crate::controller) const WEIGHT_ALL: u16 = 10_000;
 /// Requests wait for so long while a service that cannot run twice is between two processes, and so many.
 const HOLD: Hold = Hold { timeout_ms: 30_000, requests_max: 1_000 };
 /// Nobody waits for a start that is further away.
@@ -102,7 +102,7 @@ pub(super) fn traffic(service: &Service, now: Instant) -> ServiceTraffic {
 }
 
 /// What the manifest says of a service's requests; endpoints are not in it.
-pub(super) fn settings(traffic: &checked::Traffic) -> ServiceTraffic {
+pub(in crate::controller) fn settings(traffic: &checked::Traffic) -> ServiceTraffic {
     let upstream = &traffic.upstream;
     ServiceTraffic {
         releases: Vec::new(),

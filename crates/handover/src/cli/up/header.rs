@@ -39,6 +39,11 @@ pub(super) fn starting(loaded: &Loaded, before: Before, global: &Global) -> Stri
             crate::config::error::count(usize::try_from(service.instances).unwrap_or(1), "instance");
         text.push_str(&line(name.as_str(), &instances, &release));
     }
+    for (name, front) in &loaded.manifest.fronted {
+        let places: Vec<String> = front.endpoints.iter().map(|place| place.address.to_string()).collect();
+        let what = crate::config::error::count(places.len(), "endpoint");
+        text.push_str(&line(name.as_str(), &what, &places.join(", ")));
+    }
     text.push_str(&edited(before, &loaded.path, colour));
     text.push_str(&next(loaded, |listener| Some(listener.bind), colour));
     text.push_str("  Ctrl-C  drains and stops everything\n\n");

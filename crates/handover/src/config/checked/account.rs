@@ -22,6 +22,10 @@ pub(super) fn lookup(user: &str, group: Option<&str>) -> Result<(), String> {
     host::account::lookup(user, group).map(|_| ()).map_err(|error| error.to_string())
 }
 
+fn is_started_as_root(raw: &raw::Service) -> bool {
+    raw.user.is_absent() && raw.endpoints.is_absent()
+}
+
 impl Checks<'_> {
     pub(super) fn account(&mut self, key: &str, raw: &raw::Service) -> Option<Account> {
         let group = raw.group.spot();
@@ -56,7 +60,7 @@ impl Checks<'_> {
             return;
         }
         let without: Vec<_> =
-            entries(&raw.service).iter().filter(|(_, service)| service.value.user.is_absent()).collect();
+            entries(&raw.service).iter().filter(|(_, service)| is_started_as_root(&service.value)).collect();
         let Some(((first, _), rest)) = without.split_first() else { return };
         let message = match without.as_slice() {
             [_] => format!("`{}` runs as root", first.value),

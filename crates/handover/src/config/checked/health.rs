@@ -14,7 +14,7 @@ use super::Checks;
 use super::program::Scene;
 
 /// Most checks in a row.
-const IN_A_ROW_MAX: u32 = 100;
+pub(super) const IN_A_ROW_MAX: u32 = 100;
 /// Shorter intervals and timeouts measure the machine's load, not the service.
 pub(super) const CHECK_MIN: Duration = Duration::from_millis(10);
 /// A shorter silence is what a busy machine does to a healthy program.

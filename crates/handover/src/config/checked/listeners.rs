@@ -300,7 +300,7 @@ fn do_clash(a: SocketAddr, b: SocketAddr) -> bool {
     a.ip() == b.ip() || covers(a.ip(), b.ip()) || covers(b.ip(), a.ip())
 }
 
-fn host_error(name: &str) -> Option<&'static str> {
+pub(super) fn host_error(name: &str) -> Option<&'static str> {
     if name.is_empty() || name.len() > HOST_BYTES_MAX {
         return Some("a host name has 1 to 253 characters");
     }

@@ -75,8 +75,8 @@ impl Checks<'_> {
     /// What has no default.
     fn required(&mut self, key: &str, service: &Spot<raw::Service>) {
         if service.value.release.is_absent() {
-            let example =
-                "release = \"dist/NAME-1.0.0\", its first release: a directory, an archive or a program";
+            let example = "release = \"dist/NAME-1.0.0\", its first release: a directory, an archive or a program; or \
+                 endpoints = [\"10.0.0.5:9000\"] for what is not started here";
             self.missing(key, "release", &service.span, example);
         }
         if service.value.command.is_absent() {

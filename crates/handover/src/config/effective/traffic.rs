@@ -1,10 +1,11 @@
 //! What holds of requests, as lines of TOML.
 
 use model::manifest::{
-    AccessLog, AccessLogFormat, Algorithm, Balance, Certificate, HashKey, Outlier, Retry, RouteShare, Sticky,
-    Traffic, Upstream,
+    AccessLog, AccessLogFormat, Algorithm, Balance, Certificate, Fronted, HashKey, Outlier, Place, Retry,
+    RouteShare, Sticky, Traffic, Upstream,
 };
 
+use super::super::defaults as default;
 use super::super::raw;
 use super::super::units::{show_decimal, show_duration, show_percent};
 use super::{Section, list, numbers, path, text};
@@ -66,6 +67,34 @@ pub(super) fn sections(name: &str, held: &Traffic, raw: &raw::Service, sections:
     sections.push(retry(name, &held.retry, raw.retry.get()));
     sections.push(balance(name, &held.balance, raw.balance.get()));
     sections.push(outlier(name, held.outlier.as_ref(), raw.outlier.get()));
+}
+
+/// A service of which only the endpoints are known.
+pub(super) fn fronted(name: &str, held: &Fronted, raw: &raw::Service, sections: &mut Vec<Section>) {
+    let place = |place: &Place| match place.weight {
+        default::WEIGHT => text(&place.address),
+        weight => format!("{{ address = {}, weight = {weight} }}", text(&place.address)),
+    };
+    let places: Vec<String> = held.endpoints.iter().map(place).collect();
+    let section = Section::new(format!("[service.{name}]"));
+    let section = section.with("endpoints", format!("[{}]", places.join(", ")), Some(&raw.endpoints));
+    sections.push(keys(section, &held.traffic, raw));
+    if let Some(probe) = &held.probe {
+        let given = raw.readiness.get();
+        let section = Section::new(format!("[service.{name}.readiness]"));
+        let section = match &probe.http_path {
+            Some(path) => section.with("http", text(path), given.map(|g| &g.http)),
+            None => section.with("tcp", "true", given.map(|g| &g.tcp)),
+        };
+        sections.push(
+            section
+                .with("interval", text(show_duration(probe.interval)), given.map(|g| &g.interval))
+                .with("timeout", text(show_duration(probe.timeout)), given.map(|g| &g.timeout))
+                .with("rise", probe.rise.to_string(), given.map(|g| &g.rise))
+                .with("fall", probe.fall.to_string(), given.map(|g| &g.fall)),
+        );
+    }
+    self::sections(name, &held.traffic, raw, sections);
 }
 
 fn upstream(name: &str, held: &Upstream, given: Option<&raw::Upstream>) -> Section {

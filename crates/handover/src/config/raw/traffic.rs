@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::super::defaults as default;
-use super::super::read::{Problems, Read, Spot, choice, not_a, table};
+use super::super::read::{Given, Problems, Read, Spot, choice, not_a, table};
 use super::super::units::{show_duration, show_percent};
 use super::super::values::{PathText, Percent, Span};
 
@@ -252,6 +252,57 @@ table! {
         max_age: Span = show_duration(default::STICKY_MAX_AGE),
         /// Name of a header field that the client sends.
         header: String,
+    }
+    later {
+    }
+}
+/// An entry of `endpoints`: an address, or a table that says more.
+#[derive(Debug)]
+pub(in crate::config) struct Endpoint {
+    /// Where, unless that is missing.
+    pub(in crate::config) address: Given<String>,
+    /// Its share.
+    pub(in crate::config) weight: Given<u64>,
+}
+
+impl Read for Endpoint {
+    fn read(value: &Spanned<DeValue<'_>>, key: &str, problems: &mut Problems<'_>) -> Option<Self> {
+        if value.get_ref().is_table() {
+            let EndpointTable { address, weight } = EndpointTable::read(value, key, problems)?;
+            return Some(Self { address, weight });
+        }
+        if !value.get_ref().is_str() {
+            let problem = not_a(value, key, "a list of addresses and tables");
+            let example = "write [\"10.0.0.5:9000\"], or [{ address = \"10.0.0.5:9000\", weight = 5 }]";
+            problems.push(problem.help(example));
+            return None;
+        }
+        Some(Self { address: String::read_given(value, key, problems), weight: Given::Absent })
+    }
+}
+
+impl schemars::JsonSchema for Endpoint {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Endpoint".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let table = generator.subschema_for::<EndpointTable>();
+        json_schema!({ "anyOf": [{ "type": "string" }, table] })
+    }
+}
+
+table! {
+    /// Where a service is that is not started here.
+    struct EndpointTable {
+        /// `10.0.0.5:9000`, `backend.internal:8080`, `unix:/run/app.sock`.
+        address: String,
+        /// Its share beside the others, 1 to 10000.
+        weight: u64 = default::WEIGHT,
     }
     later {
     }
