@@ -186,6 +186,7 @@ impl Controller {
             Event::ProxyGone { generation } => self.handle_proxy_gone(generation),
             Event::TableApplied { proxy, generation } => self.tables.handle_applied(proxy, generation),
             Event::Counters { proxy, counters } => self.handle_counters(proxy, &counters),
+            Event::Certificate(news) => self.handle_certificate(&news),
             Event::ReleasePrepared { service, release, directory, hash } => {
                 self.handle_prepared(&service, &release, &directory, hash);
             }

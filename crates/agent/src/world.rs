@@ -13,7 +13,7 @@ use model::time::{Instant, WallTime};
 use wire::link::{ExitStatus, StopLevel};
 use wire::record::Record;
 use wire::routes::RouteTable;
-use wire::traffic::Counters;
+use wire::traffic::{CertificateNews, Counters};
 use wire::vault::ListenerUse;
 
 /// Reads the clocks.
@@ -438,6 +438,8 @@ pub enum Event {
         /// What it counted.
         counters: Box<Counters>,
     },
+    /// Something is to be told of a certificate.
+    Certificate(CertificateNews),
     /// A release is under `releases/`.
     ReleasePrepared {
         /// Service.

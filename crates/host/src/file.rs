@@ -71,6 +71,23 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
     system::sync_directory(path)
 }
 
+/// Tells one content of a path from the next without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    modified: Option<std::time::SystemTime>,
+    bytes: u64,
+    identity: u64,
+}
+
+/// What the file looks like now; links are followed.
+///
+/// # Errors
+/// When there is none.
+pub fn stamp(path: &Path) -> io::Result<Stamp> {
+    let facts = std::fs::metadata(path)?;
+    Ok(Stamp { modified: facts.modified().ok(), bytes: facts.len(), identity: system::identity(&facts) })
+}
+
 /// Whether the file is the one that standard error goes to.
 pub fn is_standard_error(file: &File) -> bool {
     system::is_standard_error(file)

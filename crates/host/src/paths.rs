@@ -80,6 +80,7 @@ impl Layout {
             (self.rescue_dir(), 0o700),
             (self.notify_dir(), 0o711),
             (self.run_dir.join("output"), 0o700),
+            (self.tls_dir(), 0o700),
         ] {
             system::make_directory(&path, mode).map_err(|error| named(&path, &error))?;
         }
@@ -207,6 +208,11 @@ impl Layout {
         directory.join(format!("{cut}~{hash}.sock"))
     }
 
+    /// Copies of the last good certificates and keys.
+    pub fn tls_dir(&self) -> PathBuf {
+        self.run_dir.join("tls")
+    }
+
     /// Output files of an instance: standard output and standard error.
     pub fn output(&self, file_name: &str) -> (PathBuf, PathBuf) {
         let directory = self.run_dir.join("output");
@@ -218,6 +224,11 @@ impl Layout {
 pub fn short_hash(path: &Path) -> String {
     let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
     digest[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Thirty-two hex digits of the text's sha256: a file's name for something that has none.
+pub fn long_hash(text: &str) -> String {
+    Sha256::digest(text.as_bytes())[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `agent-3.sock`.

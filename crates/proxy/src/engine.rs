@@ -60,6 +60,8 @@ use ledger::{Event, Ledger};
 use queue::Gates;
 use worker::{Command, Setup};
 
+use crate::tls::certificates::Certificates;
+
 pub use ledger::Notice;
 
 /// Most worker threads.
@@ -101,6 +103,8 @@ pub struct Settings {
     pub seed: u64,
     /// Where the access log goes, when a table asks for one.
     pub access_log: Option<PathBuf>,
+    /// Where copies of the last good certificates and keys are kept.
+    pub tls_copies: Option<PathBuf>,
 }
 
 /// The data plane: its threads, and what they were told.
@@ -111,6 +115,7 @@ pub struct Engine {
     log: Option<LogWriter>,
     events: mpsc::Receiver<Event>,
     ledger: Ledger,
+    certificates: Certificates,
     reports: u64,
 }
 
@@ -128,6 +133,7 @@ impl Engine {
         let loads: Arc<[AtomicUsize]> = (0..count).map(|_| AtomicUsize::new(0)).collect();
         let (held, gates) = (Arc::new(HeldCounts::default()), Arc::new(Gates::default()));
         let (events_in, events) = mpsc::channel(EVENTS_MAX);
+        let certificates = Certificates::new(settings.tls_copies.clone(), &events_in);
         let mut threads = Vec::new();
         for (index, commands) in receivers.into_iter().enumerate() {
             let setup = Setup {
@@ -140,6 +146,7 @@ impl Engine {
                 loads: loads.clone(),
                 held: held.clone(),
                 gates: gates.clone(),
+                certificates: certificates.clone(),
                 events: events_in.clone(),
             };
             let thread = std::thread::Builder::new().name(format!("proxy-{index}")).spawn(move || {
@@ -149,13 +156,15 @@ impl Engine {
             })?;
             threads.push(thread);
         }
-        Ok(Self { commands: senders, threads, log, events, ledger: Ledger::new(count), reports: 0 })
+        let ledger = Ledger::new(count);
+        Ok(Self { commands: senders, threads, log, events, ledger, certificates, reports: 0 })
     }
 
     /// Every thread is to use `table`; `Notice::Applied` says when all do.
     pub fn swap(&mut self, table: &Arc<RouteTable>) {
         self.ledger.handle_swap(table.generation);
         self.ledger.book.follow(table);
+        self.certificates.follow(table);
         self.tell(|| Command::Swap(table.clone()));
     }
 
@@ -214,6 +223,7 @@ impl Engine {
     /// Ends the threads, whatever they do, and writes what is left of the access log.
     pub fn stop(self) {
         drop(self.commands);
+        self.certificates.stop();
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a proxy thread ended by a bug");

@@ -10,5 +10,6 @@ pub mod fuzz;
 mod h1;
 mod prober;
 mod role;
+pub mod tls;
 
 pub use role::{Options, ProxyError, run};

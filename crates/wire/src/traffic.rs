@@ -75,8 +75,23 @@ pub enum FromProxy {
     },
     /// Cumulative counters since this proxy started; once a second and on `report-now`.
     Counters(Box<Counters>),
+    /// A certificate was read again, cannot be used, or ends soon; said again to a next agent while it is so.
+    Certificate(CertificateNews),
     /// Draining has ended; the process exits next.
     DrainComplete,
+}
+
+/// What is to be told of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateNews {
+    /// Where it is used.
+    pub listener: String,
+    /// Its file.
+    pub certificate: String,
+    /// What is wrong, one sentence; `None`: it was read again, is good, and is in use.
+    pub error: Option<String>,
+    /// When what is in use ends, in milliseconds since 1970; `None`: nothing is in use.
+    pub not_after_ms: Option<u64>,
 }
 
 /// Cumulative counters of one proxy process.
@@ -124,7 +139,13 @@ pub struct ListenerCounters {
     /// Client connections accepted.
     #[serde(default)]
     pub accepted: u64,
-    /// TLS handshakes that failed.
+    /// TLS handshakes that were done.
+    #[serde(default)]
+    pub handshakes: u64,
+    /// Of these, such as went on from an earlier session.
+    #[serde(default)]
+    pub handshakes_resumed: u64,
+    /// TLS handshakes that failed, or came to no end.
     #[serde(default)]
     pub handshakes_failed: u64,
     /// Requests refused before a route was known.

@@ -29,7 +29,9 @@ use wire::routes::{
     ReleaseTraffic, RetrySettings, Route as TableRoute, RouteTable, ServiceTraffic, Split, Sticky,
 };
 use wire::sealed::Boot;
-use wire::traffic::{Counters, FromProxy, ListenerCounters, ReleaseCounters, SeriesCounters, ToProxy};
+use wire::traffic::{
+    CertificateNews, Counters, FromProxy, ListenerCounters, ReleaseCounters, SeriesCounters, ToProxy,
+};
 use wire::vault::{ListenerUse, Process, ProcessRole, VaultItem};
 
 /// More former versions than samples are kept of.
@@ -299,6 +301,12 @@ fn frames_between_agent_and_proxy_keep_their_form() {
             FromProxy::Probe { instance: "shop@1.4.1/1".into(), healthy: Some(true), detail: "200".into() },
             FromProxy::Probe { instance: "shop@1.4.1/1".into(), healthy: None, detail: "refused".into() },
             FromProxy::Counters(Box::new(counters)),
+            FromProxy::Certificate(CertificateNews {
+                listener: "web".into(),
+                certificate: "/etc/tls/shop.pem".into(),
+                error: Some("it expires in 9 days".into()),
+                not_after_ms: Some(1_800_000_000_000),
+            }),
             FromProxy::DrainComplete,
         ],
     );
@@ -606,6 +614,8 @@ fn golden_counters(release: ReleaseCounters) -> Counters {
         connections: 1,
         tunnels: 1,
         accepted: 2,
+        handshakes: 2,
+        handshakes_resumed: 1,
         handshakes_failed: 1,
         refused: 3,
     };

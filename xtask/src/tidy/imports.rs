@@ -53,7 +53,7 @@ const RULES: [Rule; 14] = [
 ];
 
 /// Packages that only these crates may name.
-const OWNERS: [(&str, &[&str]); 19] = [
+const OWNERS: [(&str, &[&str]); 20] = [
     ("axum", &["admin"]),
     ("clap", &["handover"]),
     ("hickory-resolver", &["drivers"]),
@@ -70,9 +70,10 @@ const OWNERS: [(&str, &[&str]); 19] = [
     ("rustls", &["proxy"]),
     ("schemars", &["handover"]),
     ("strsim", &["agent", "handover"]),
-    ("tokio-rustls", &["proxy"]),
     ("toml", &["handover"]),
     ("windows-sys", &["host"]),
+    ("x509-parser", &["proxy"]),
+    ("zeroize", &["proxy"]),
 ];
 
 /// Tools of tests: any crate may have them as development dependencies.

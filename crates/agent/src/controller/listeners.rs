@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use model::id::ServiceName;
 use model::time::Instant;
+use wire::traffic::CertificateNews;
 use wire::vault::ListenerUse;
 
 use super::{Controller, Link};
@@ -149,6 +150,22 @@ impl Controller {
             self.announce(Severity::Error, None::<(&ServiceName, _)>, text.clone());
             self.append(None, "listener", text, "agent");
         }
+    }
+
+    /// What a proxy tells of a certificate becomes an event, and is kept.
+    pub(super) fn handle_certificate(&mut self, news: &CertificateNews) {
+        let CertificateNews { listener, certificate, error, .. } = news;
+        let (severity, text) = match error {
+            Some(error) => {
+                (Severity::Warning, format!("listener {listener}: certificate {certificate}: {error}"))
+            }
+            None => (
+                Severity::Info,
+                format!("listener {listener}: certificate {certificate} was read again and is in use"),
+            ),
+        };
+        self.announce(severity, None::<(&ServiceName, _)>, text.clone());
+        self.append(None, "certificate", text, "proxy");
     }
 
     /// Tries again what is due.

@@ -221,6 +221,7 @@ impl Ears {
                 }
             }
             FromProxy::Counters(counters) => self.tell(Event::Counters { proxy, counters }).await,
+            FromProxy::Certificate(news) => self.tell(Event::Certificate(news)).await,
             FromProxy::DrainComplete => tracing::debug!(proxy, "a proxy has drained"),
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -94,4 +94,8 @@ pub(super) fn is_standard_error(file: &File) -> bool {
     let Ok(ours) = rustix::fs::fstat(file) else { return false };
     rustix::fs::fstat(rustix::stdio::stderr())
         .is_ok_and(|e| e.st_dev == ours.st_dev && e.st_ino == ours.st_ino)
+}
+
+pub(super) fn identity(facts: &std::fs::Metadata) -> u64 {
+    facts.ino()
 }

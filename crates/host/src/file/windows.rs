@@ -55,3 +55,7 @@ pub(super) fn confirm_lock(_: &Descriptor) -> io::Result<()> {
 pub(super) fn is_standard_error(_: &File) -> bool {
     false
 }
+
+pub(super) fn identity(_: &std::fs::Metadata) -> u64 {
+    0
+}

@@ -10,14 +10,15 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::engine::access_log::field;
-use crate::engine::client_stream::ClientStream;
 use crate::engine::connection;
 use crate::engine::stats::{ListenerStats, count};
 use crate::engine::table::Rules;
@@ -45,6 +46,7 @@ pub(crate) struct Listener {
     address: String,
     log_field: String,
     rules: RefCell<Rc<Rules>>,
+    tls: RefCell<Option<Arc<ServerConfig>>>,
     stop: Notify,
     closing: Cell<bool>,
 }
@@ -57,6 +59,7 @@ impl Listener {
             log_field: field("listener", &stats.name),
             stats,
             rules: RefCell::new(rules),
+            tls: RefCell::default(),
             stop: Notify::new(),
             closing: Cell::new(false),
         }
@@ -80,6 +83,16 @@ impl Listener {
     /// A table was swapped.
     pub(crate) fn set_rules(&self, rules: Rc<Rules>) {
         *self.rules.borrow_mut() = rules;
+    }
+
+    /// How TLS is spoken with who comes now; `None`: it is not.
+    pub(crate) fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.borrow().clone()
+    }
+
+    /// A table was swapped.
+    pub(crate) fn set_tls(&self, config: Option<Arc<ServerConfig>>) {
+        *self.tls.borrow_mut() = config;
     }
 
     /// Its address, as a host for clients that name none.
@@ -189,7 +202,6 @@ pub(crate) fn adopt(worker: &Rc<Worker>, accepted: Accepted) {
 fn start(worker: &Rc<Worker>, listener: &Rc<Listener>, stream: TcpStream, peer: SocketAddr) {
     // The slot first: a connection counts from here on, not from when its task is first run.
     let slot = worker.add_slot();
-    let stream = ClientStream::Plain(stream);
     let connection = connection::serve(worker.clone(), listener.clone(), slot, stream, peer);
     tokio::task::spawn_local(connection);
 }

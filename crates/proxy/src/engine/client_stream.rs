@@ -1,7 +1,8 @@
 //! A client's connection, plain or by TLS.
 //!
 //! What is asked of it before a byte is read is *may there be something?*, so that nobody holds a buffer for a client
-//! that says nothing. The plain one is what an idle connection costs; all of TLS is behind one pointer.
+//! that says nothing. The plain one is what an idle connection costs; all of TLS is behind one pointer. A write that is
+//! pending is to be repeated with at least the same bytes in front (see `tls::stream`).
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,7 +10,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+
+use crate::tls::stream::TlsStream;
 
 /// A client's connection.
 #[derive(Debug)]
@@ -17,8 +19,7 @@ pub(crate) enum ClientStream {
     /// As it comes.
     Plain(TcpStream),
     /// After the handshake.
-    #[expect(dead_code, reason = "made by the listeners that speak TLS, which come next")]
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream>),
 }
 
 impl ClientStream {
@@ -28,12 +29,14 @@ impl ClientStream {
     pub(crate) fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(stream) => stream.poll_read_ready(cx),
-            Self::Tls(stream) => {
-                let (socket, session) = stream.get_mut();
-                let is_buffered = io::BufRead::fill_buf(&mut session.reader())
-                    .map_or_else(|error| error.kind() != io::ErrorKind::WouldBlock, |_bytes_or_end| true);
-                if is_buffered { Poll::Ready(Ok(())) } else { socket.poll_read_ready(cx) }
-            }
+            Self::Tls(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    /// Before it is dropped without a shutdown.
+    pub(crate) fn part(&mut self) {
+        if let Self::Tls(stream) = self {
+            stream.part();
         }
     }
 
@@ -57,7 +60,7 @@ impl ClientStream {
     pub(crate) fn set_zero_linger(&self) -> io::Result<()> {
         match self {
             Self::Plain(stream) => stream.set_zero_linger(),
-            Self::Tls(stream) => stream.get_ref().0.set_zero_linger(),
+            Self::Tls(stream) => stream.socket().set_zero_linger(),
         }
     }
 }

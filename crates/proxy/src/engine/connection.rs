@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use model::time::Instant;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::buffer::Buffer;
 use crate::engine::accept::Listener;
@@ -37,6 +38,7 @@ use crate::h1::answer::{Answer, AnswerForm, write_answer};
 use crate::h1::request::{RequestHead, Target, Via, read_request};
 use crate::h1::response::Asked;
 use crate::h1::scan::HeadScan;
+use crate::tls::accept::{Opened, open};
 
 /// How long a connection is read on after our last byte, so that the client gets it.
 const LINGER: Duration = Duration::from_secs(2);
@@ -48,11 +50,24 @@ pub(crate) async fn serve(
     worker: Rc<Worker>,
     listener: Rc<Listener>,
     slot: SlotGuard,
-    stream: ClientStream,
+    stream: TcpStream,
     peer: SocketAddr,
 ) {
     let client = peer.ip().to_canonical().to_string();
-    let via = Via::new(&client, "http", listener.address());
+    let mut is_http_on_tls = false;
+    let (stream, scheme) = match listener.tls() {
+        None => (ClientStream::Plain(stream), "http"),
+        // Boxed: a plain connection carries nothing of this.
+        Some(config) => match Box::pin(open(&worker, &listener, &slot, stream, config)).await {
+            Opened::Session(stream) => (stream, "https"),
+            Opened::Http(stream) => {
+                is_http_on_tls = true;
+                (stream, "http")
+            }
+            Opened::Nothing => return worker.publish_load(),
+        },
+    };
+    let via = Via::new(&client, scheme, listener.address());
     count(&listener.stats.connections);
     let mut connection = Connection {
         slot,
@@ -66,8 +81,14 @@ pub(crate) async fn serve(
         target: Target::default(),
         extra: None,
     };
-    if connection.serve_requests().await == End::Goodbye {
-        connection.say_goodbye().await;
+    let end = if is_http_on_tls {
+        connection.refuse(Answer::new(400, "this listener speaks https"))
+    } else {
+        connection.serve_requests().await
+    };
+    match end {
+        End::Goodbye => connection.say_goodbye().await,
+        End::Close => connection.stream.part(),
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use wire::traffic::Counters;
+use wire::traffic::{CertificateNews, Counters};
 
 use crate::engine::book::Book;
 use crate::engine::series::Changes;
@@ -58,6 +58,8 @@ pub(crate) enum Event {
         /// Who says it.
         thread: usize,
     },
+    /// Something is to be told of a certificate; no thread that serves says it.
+    Certificate(Box<CertificateNews>),
 }
 
 /// What all threads together have done.
@@ -96,6 +98,8 @@ pub enum Notice {
     },
     /// The drain is over.
     Empty,
+    /// Something is to be told of a certificate.
+    Certificate(Box<CertificateNews>),
 }
 
 /// Which threads have said a thing.
@@ -181,6 +185,7 @@ impl Ledger {
                 self.book.add(changes);
                 self.report(thread, number, &counters)
             }
+            Event::Certificate(news) => Some(Notice::Certificate(news)),
             Event::Empty { thread } => self.empty.add(thread, threads).then_some(Notice::Empty),
         }
     }

@@ -107,7 +107,11 @@ pub(crate) struct ListenerStats {
     pub(crate) tunnels: Cell<u64>,
     /// Connections accepted.
     pub(crate) accepted: Cell<u64>,
-    /// TLS handshakes that failed.
+    /// TLS handshakes that were done.
+    pub(crate) handshakes: Cell<u64>,
+    /// Of these, such as went on from an earlier session.
+    pub(crate) handshakes_resumed: Cell<u64>,
+    /// TLS handshakes that failed, or came to no end.
     pub(crate) handshakes_failed: Cell<u64>,
     /// Requests refused before a route was known.
     pub(crate) refused: Cell<u64>,
@@ -126,6 +130,8 @@ impl ListenerStats {
             connections: self.connections.get(),
             tunnels: self.tunnels.get(),
             accepted: self.accepted.get(),
+            handshakes: self.handshakes.get(),
+            handshakes_resumed: self.handshakes_resumed.get(),
             handshakes_failed: self.handshakes_failed.get(),
             refused: self.refused.get(),
         }
@@ -144,6 +150,8 @@ fn add_listener(sum: &mut Vec<ListenerCounters>, more: &ListenerCounters) {
     one.connections += more.connections;
     one.tunnels += more.tunnels;
     one.accepted += more.accepted;
+    one.handshakes += more.handshakes;
+    one.handshakes_resumed += more.handshakes_resumed;
     one.handshakes_failed += more.handshakes_failed;
     one.refused += more.refused;
 }

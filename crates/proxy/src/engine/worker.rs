@@ -33,6 +33,8 @@ use crate::engine::series::{AllSeries, Series};
 use crate::engine::slots::{SWEEP_INTERVAL, SlotGuard, Slots};
 use crate::engine::stats::{ListenerStats, ReleaseStats, ThreadStats};
 use crate::engine::table::{Service, StatsOf, Surroundings, Table};
+use crate::tls::certificates::Certificates;
+use crate::tls::stream::Scratch;
 
 /// Releases that are in no table any more and whose counters are still kept.
 const GONE_RELEASES_MAX: usize = 64;
@@ -98,6 +100,8 @@ pub(crate) struct Setup {
     pub(crate) held: Arc<HeldCounts>,
     /// Where requests wait for slots, on all threads.
     pub(crate) gates: Arc<Gates>,
+    /// For listeners that speak TLS.
+    pub(crate) certificates: Certificates,
     /// To the ledger.
     pub(crate) events: mpsc::Sender<Event>,
 }
@@ -126,6 +130,8 @@ pub(crate) struct Worker {
     pub(crate) random: RefCell<Random>,
     /// What happened before a release was known.
     pub(crate) stats: ThreadStats,
+    /// Buffers of its TLS sessions.
+    pub(crate) tls_scratch: Rc<Scratch>,
     /// Its part of the access log.
     pub(crate) log: AccessLog,
     /// Requests that wait for an endpoint.
@@ -146,6 +152,7 @@ pub(crate) struct Worker {
     loads: Arc<[AtomicUsize]>,
     held: Arc<HeldCounts>,
     gates: Arc<Gates>,
+    certificates: Certificates,
     peers: Vec<mpsc::WeakSender<Command>>,
     events: mpsc::Sender<Event>,
 }
@@ -190,6 +197,7 @@ impl Worker {
             buffers: Buffers::default(),
             random: RefCell::new(Random::new(setup.seed)),
             stats: ThreadStats::default(),
+            tls_scratch: Rc::default(),
             log: AccessLog::new(setup.log.clone()),
             holds: Holds::default(),
             accepting: Cell::new(0),
@@ -206,6 +214,7 @@ impl Worker {
             loads: setup.loads.clone(),
             held: setup.held.clone(),
             gates: setup.gates.clone(),
+            certificates: setup.certificates.clone(),
             peers: setup.peers.clone(),
             events: setup.events.clone(),
         }
@@ -271,6 +280,7 @@ impl Worker {
         self.all_listeners.borrow_mut().retain(|listener| {
             let Some(listener) = listener.upgrade() else { return false };
             listener.set_rules(now.rules(listener.name()));
+            listener.set_tls(self.certificates.config(listener.name()));
             true
         });
         self.log.follow(table.access_log, &table.access_log_settings);
@@ -366,6 +376,7 @@ impl Worker {
     fn add_listener(&self, name: &str, address: &str) -> Rc<Listener> {
         let stats = self.stats_of_listener(name);
         let listener = Rc::new(Listener::new(stats, address, self.table.borrow().rules(name)));
+        listener.set_tls(self.certificates.config(name));
         self.all_listeners.borrow_mut().push(Rc::downgrade(&listener));
         listener
     }
@@ -521,6 +532,7 @@ mod tests {
             loads: Arc::new([AtomicUsize::new(0)]),
             held: Arc::default(),
             gates: Arc::default(),
+            certificates: Certificates::new(None, &events),
             events,
         });
         worker.start_drain(Duration::from_secs(60));

@@ -18,7 +18,7 @@ use host::paths::Layout;
 use host::rescue::RescueSocket;
 use wire::link::{ALIVE_INTERVAL_MS, FromHolder, Hello, ToHolder};
 use wire::routes::{RouteTable, RoutesFileError, decode_file};
-use wire::traffic::{Counters, FromProxy, ToProxy};
+use wire::traffic::{CertificateNews, Counters, FromProxy, ToProxy};
 use wire::vault::ProcessRole;
 
 use crate::engine::{Engine, ListenSource, Notice, Settings};
@@ -85,6 +85,8 @@ pub(super) struct Control {
     listeners: BTreeMap<String, Descriptor>,
     /// Those on which all threads accept.
     accepting: BTreeSet<String>,
+    /// What is wrong with certificates, by listener and file.
+    certificates: BTreeMap<(String, String), CertificateNews>,
     /// Tokens of reports that were asked for, by report.
     tokens: BTreeMap<u64, u64>,
     reported: Instant,
@@ -110,6 +112,7 @@ impl Control {
             drained: BTreeSet::new(),
             listeners: BTreeMap::new(),
             accepting: BTreeSet::new(),
+            certificates: BTreeMap::new(),
             tokens: BTreeMap::new(),
             reported: now,
             alive: now,
@@ -202,12 +205,18 @@ impl Control {
                 threads: table.threads,
                 seed: host::random::seed(),
                 access_log: Some(self.layout.logs().join("access.log")),
+                tls_copies: Some(self.layout.tls_dir()),
             };
             self.engine = Some(Engine::start(&settings).map_err(ProxyError::system("no threads"))?);
         }
         if let Some(engine) = &mut self.engine {
             engine.swap(&table);
         }
+        self.certificates.retain(|(listener, certificate), _| {
+            let settings = table.listeners.get(listener);
+            settings
+                .is_some_and(|settings| settings.tls.iter().any(|files| files.certificate == *certificate))
+        });
         self.table = Some(table);
         self.applied = None;
         self.drained.clear();
@@ -337,6 +346,9 @@ impl Control {
         if let Some(generation) = self.applied {
             self.agent.send(&FromProxy::TableApplied { generation });
         }
+        for news in self.certificates.values() {
+            self.agent.send(&FromProxy::Certificate(news.clone()));
+        }
         for instance in &self.drained {
             let told = FromProxy::Drained { instance: instance.clone(), generation: table.generation };
             self.agent.send(&told);
@@ -363,8 +375,22 @@ impl Control {
                 self.listeners.remove(&name);
             }
             Notice::Report { number, counters } => self.pass_report(number, *counters),
+            Notice::Certificate(news) => self.handle_certificate(*news),
             // A connection may still be on its way from one thread to another: the next report shows it.
             Notice::Empty => self.ask_whether_empty(),
+        }
+    }
+
+    /// A draining proxy's certificates are those of its successor, which tells of them.
+    fn handle_certificate(&mut self, news: CertificateNews) {
+        if self.drain == Drain::No {
+            self.agent.send(&FromProxy::Certificate(news.clone()));
+        }
+        let key = (news.listener.clone(), news.certificate.clone());
+        if news.error.is_some() {
+            self.certificates.insert(key, news);
+        } else {
+            self.certificates.remove(&key);
         }
     }
 

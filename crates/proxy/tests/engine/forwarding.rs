@@ -2,7 +2,9 @@
 
 use std::sync::mpsc::channel;
 
-use crate::harness::{Instance, Peer, Rig, half_close, ok};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::harness::{Instance, Peer, Rig, half_close, nobody, ok, table};
 
 const GET: &str = "GET /a?b HTTP/1.1\r\nHost: shop\r\n\r\n";
 
@@ -222,8 +224,8 @@ fn a_client_that_half_closes_still_gets_its_answer() {
 #[test]
 fn routes_go_by_host_and_path_and_what_has_none_is_404() {
     let (a, b) = (Instance::named("a"), Instance::named("b"));
-    let mut table = crate::harness::table(&[a.address]);
-    let other = crate::harness::table(&[b.address]).services.remove("web").unwrap();
+    let other = table(&[b.address]).services.remove("web").unwrap();
+    let mut table = table(&[a.address]);
     table.services.insert("other".into(), other);
     table.routes[0].path = "/shop".into();
     table.routes.push(wire::routes::Route {
@@ -256,7 +258,7 @@ fn the_access_log_has_a_line_for_each_request_without_its_query() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
     let instance = Instance::named("a");
-    let mut rig = Rig::with(crate::harness::table(&[instance.address]), Some(path.clone()));
+    let mut rig = Rig::with(table(&[instance.address]), Some(path.clone()));
     rig.ask("GET /secret?token=1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     rig.ask("nonsense\r\n\r\n");
     rig.stop();
@@ -283,7 +285,7 @@ fn no_100_comes_into_the_middle_of_an_early_answer() {
         peer.send(" half");
         peer.rest();
     });
-    let mut table = crate::harness::table(&[instance.address]);
+    let mut table = table(&[instance.address]);
     table.listeners.get_mut("main").unwrap().head_bytes_max = 32 << 20;
     let rig = Rig::with(table, None);
     let mut client = rig.client();
@@ -309,4 +311,40 @@ fn half_of_an_answer_does_not_look_whole_to_an_old_client() {
     let mut answer = Vec::new();
     let end = std::io::Read::read_to_end(&mut client.stream, &mut answer);
     assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn an_instance_may_listen_on_a_socket_in_the_file_system() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.sock");
+    let (ready, is_ready) = channel();
+    let listening = path.clone();
+    let serving = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::UnixListener::bind(listening).unwrap();
+            ready.send(()).unwrap();
+            let (mut stream, _) = listener.accept().await.unwrap();
+            for _ in 0..3 {
+                let mut seen = Vec::new();
+                while !seen.ends_with(b"\r\n\r\nxyz") {
+                    assert!(stream.read_buf(&mut seen).await.unwrap() > 0);
+                }
+                stream.write_all(ok("from afar").as_bytes()).await.unwrap();
+            }
+        });
+    });
+    is_ready.recv().unwrap();
+    let mut table = table(&[nobody()]);
+    let service = table.services.get_mut("web").unwrap();
+    service.releases[0].endpoints[0].address = wire::routes::Address::Unix(path.to_str().unwrap().to_owned());
+    let rig = Rig::with(table, None);
+    let mut client = rig.client();
+    for _ in 0..3 {
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nxyz");
+        assert_eq!(client.response().text(), "from afar");
+    }
+    serving.join().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(rig.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status(), 502);
 }

@@ -331,11 +331,15 @@ impl Rig {
     }
 
     pub(crate) fn with(table: RouteTable, access_log: Option<std::path::PathBuf>) -> Self {
+        let settings = Settings { threads: table.threads, seed: 7, access_log, tls_copies: None };
+        Self::with_settings(table, &settings)
+    }
+
+    pub(crate) fn with_settings(table: RouteTable, settings: &Settings) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let settings = Settings { threads: table.threads, seed: 7, access_log };
-        let mut engine = Engine::start(&settings).unwrap();
+        let mut engine = Engine::start(settings).unwrap();
         let source: Arc<dyn ListenSource> = Arc::new(listener.try_clone().unwrap());
         engine.swap(&Arc::new(table.clone()));
         engine.listen("main", &source);

@@ -17,4 +17,5 @@ mod retries;
 mod smuggling;
 mod sticky;
 mod swaps;
+mod tls;
 mod weights;

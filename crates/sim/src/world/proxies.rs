@@ -307,8 +307,6 @@ impl World {
         let counters = Counters {
             token,
             connections: u64::try_from(proxy.requests.len()).unwrap_or(u64::MAX),
-            accepted: 0,
-            refused: 0,
             releases: proxy.counters.values().cloned().collect(),
             ..Counters::default()
         };
