@@ -5,8 +5,9 @@
 //!    │ "0"                       │
 //!    └───────────────────────────┴──► trailer line ⇄ its LF ──► last LF ──► end
 //! ```
-//! Lines end with CRLF, sizes are plain hexadecimal with nothing around them, extensions and trailers are
-//! checked, bounded and dropped. It does not copy: it says which bytes of the input are data.
+//! Lines end with CRLF, sizes are plain hexadecimal with nothing around them, extensions are checked, bounded and
+//! dropped. Trailers are checked as lines and bounded; what their names mean is not its business. It does not copy:
+//! it says which bytes of the input are data, and which are trailers.
 
 /// Longest size line, extensions included.
 const SIZE_LINE_BYTES_MAX: u32 = 256;
@@ -14,6 +15,8 @@ const SIZE_LINE_BYTES_MAX: u32 = 256;
 const SIZE_DIGITS_MAX: u32 = 15;
 /// Most bytes of all trailer lines together.
 const TRAILER_BYTES_MAX: u32 = 8_192;
+/// Most trailer lines.
+const TRAILERS_MAX: u32 = 64;
 
 /// Why bytes are not the chunked coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +43,14 @@ pub enum ChunkStep {
         /// Framing to drop.
         skip: usize,
         /// Data that follows it.
+        len: usize,
+    },
+    /// After `skip` bytes of framing come `len` (1 or more) bytes of trailer lines. All of them together, however
+    /// they were cut, are whole lines `name:value` that end with CRLF.
+    Trailers {
+        /// Framing to drop.
+        skip: usize,
+        /// Trailer lines that follow it.
         len: usize,
     },
     /// All of the input was framing; more is needed.
@@ -73,11 +84,12 @@ pub struct ChunkDecoder {
     state: State,
     left: u64,
     line: u32,
+    trailers: u32,
 }
 
 impl Default for ChunkDecoder {
     fn default() -> Self {
-        Self { state: State::Size { digits: 0 }, left: 0, line: 0 }
+        Self { state: State::Size { digits: 0 }, left: 0, line: 0, trailers: 0 }
     }
 }
 
@@ -91,6 +103,9 @@ impl ChunkDecoder {
             if self.state == State::End {
                 return Ok(ChunkStep::End { skip: at });
             }
+            if self.is_in_trailers(*byte) {
+                return Ok(ChunkStep::Trailers { skip: at, len: self.trailer_bytes(&input[at..])? });
+            }
             if self.state == State::Data {
                 let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len() - at);
                 self.left -= len as u64;
@@ -102,6 +117,33 @@ impl ChunkDecoder {
             self.state = self.next(*byte)?;
         }
         if self.state == State::End { Ok(ChunkStep::End { skip: input.len() }) } else { Ok(ChunkStep::More) }
+    }
+
+    /// Whether `byte`, the next one, belongs to a trailer line.
+    fn is_in_trailers(&self, byte: u8) -> bool {
+        match self.state {
+            State::TrailerStart => byte != b'\r',
+            State::TrailerName | State::TrailerValue | State::TrailerLf => true,
+            State::Size { .. }
+            | State::Extension
+            | State::SizeLf
+            | State::Data
+            | State::DataCr
+            | State::DataLf
+            | State::LastLf
+            | State::End => false,
+        }
+    }
+
+    /// How much of `input`, which begins in a trailer line, is trailer lines.
+    fn trailer_bytes(&mut self, input: &[u8]) -> Result<usize, ChunkError> {
+        for (at, byte) in input.iter().enumerate() {
+            if !self.is_in_trailers(*byte) {
+                return Ok(at);
+            }
+            self.state = self.next(*byte)?;
+        }
+        Ok(input.len())
     }
 
     /// Whether the body has ended.
@@ -121,7 +163,13 @@ impl ChunkDecoder {
             State::DataLf if byte == b'\n' => Ok(State::Size { digits: 0 }),
             State::SizeLf | State::DataCr | State::DataLf => Err(ChunkError::LineEnd),
             State::TrailerStart if byte == b'\r' => Ok(State::LastLf),
-            State::TrailerStart if is_token(byte) => self.trailer(State::TrailerName),
+            State::TrailerStart if is_token(byte) => {
+                self.trailers += 1;
+                if self.trailers > TRAILERS_MAX {
+                    return Err(ChunkError::Trailer);
+                }
+                self.trailer(State::TrailerName)
+            }
             State::TrailerName if byte == b':' => self.trailer(State::TrailerValue),
             State::TrailerName if is_token(byte) => self.trailer(State::TrailerName),
             State::TrailerValue if byte == b'\r' => self.trailer(State::TrailerLf),
@@ -188,7 +236,14 @@ mod tests {
 
     /// Data, whether the end was reached, and how many bytes belong to the body.
     fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Decoded {
+        decode_with_trailers(pieces).map(|(decoded, _)| decoded)
+    }
+
+    type WithTrailers = Result<((Vec<u8>, bool, usize), Vec<u8>), ChunkError>;
+
+    fn decode_with_trailers<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> WithTrailers {
         let (mut decoder, mut data, mut used) = (ChunkDecoder::default(), Vec::new(), 0);
+        let mut trailers = Vec::new();
         for mut piece in pieces {
             loop {
                 match decoder.step(piece)? {
@@ -197,15 +252,20 @@ mod tests {
                         used += skip + len;
                         piece = &piece[skip + len..];
                     }
+                    ChunkStep::Trailers { skip, len } => {
+                        trailers.extend_from_slice(&piece[skip..skip + len]);
+                        used += skip + len;
+                        piece = &piece[skip + len..];
+                    }
                     ChunkStep::More => {
                         used += piece.len();
                         break;
                     }
-                    ChunkStep::End { skip } => return Ok((data, true, used + skip)),
+                    ChunkStep::End { skip } => return Ok(((data, true, used + skip), trailers)),
                 }
             }
         }
-        Ok((data, decoder.is_done(), used))
+        Ok(((data, decoder.is_done(), used), trailers))
     }
 
     #[test]
@@ -250,8 +310,20 @@ mod tests {
     fn extensions_and_trailers_have_a_limit() {
         let long = [b"5;".to_vec(), vec![b'a'; 300]].concat();
         assert_eq!(decode([&long[..]]), Err(ChunkError::Extension));
-        let many = [b"0\r\n".to_vec(), b"a: b\r\n".repeat(2_000)].concat();
+        let many = [b"0\r\n".to_vec(), b"a: b\r\n".repeat(65)].concat();
         assert_eq!(decode([&many[..]]), Err(ChunkError::Trailer));
+        let large = [b"0\r\na:".to_vec(), vec![b'a'; 9_000]].concat();
+        assert_eq!(decode([&large[..]]), Err(ChunkError::Trailer));
+    }
+
+    #[test]
+    fn trailer_lines_come_whole_however_they_are_cut() {
+        let body = b"3\r\nabc\r\n0\r\nX-Sum: 1\r\nY:\r\n\r\nGET";
+        for size in 1..body.len() {
+            let (_, trailers) = decode_with_trailers(body.chunks(size)).unwrap();
+            assert_eq!(trailers, b"X-Sum: 1\r\nY:\r\n", "in pieces of {size}");
+        }
+        assert_eq!(decode_with_trailers([&b"0\r\n\r\n"[..]]).unwrap().1, b"");
     }
 
     fn encoded() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
@@ -279,7 +351,7 @@ mod tests {
             bytes in proptest::collection::vec(prop_oneof![Just(b'0'), Just(b'2'), Just(b'\r'), Just(b'\n'), Just(b';'), Just(b'a'), Just(b':'), any::<u8>()], 0..60),
             size in 1_usize..9,
         ) {
-            prop_assert_eq!(decode(bytes.chunks(size)), decode([&bytes[..]]));
+            prop_assert_eq!(decode_with_trailers(bytes.chunks(size)), decode_with_trailers([&bytes[..]]));
         }
     }
 }

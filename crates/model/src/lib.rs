@@ -19,6 +19,7 @@ pub mod id;
 pub mod instance;
 pub mod manifest;
 pub mod nearest;
+pub mod networks;
 pub mod once_more;
 pub mod ports;
 pub mod random;

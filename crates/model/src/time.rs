@@ -13,6 +13,8 @@ pub struct Instant(u64);
 impl Instant {
     /// The clock's arbitrary start.
     pub const START: Self = Self(0);
+    /// No later one can be told; a deadline that does not come.
+    pub const NEVER: Self = Self(u64::MAX);
 
     /// The instant `since_start` after the clock's start; saturates after 584 years.
     pub fn from_start(since_start: Duration) -> Self {

@@ -36,6 +36,7 @@ pub(crate) mod split;
 pub(crate) mod stats;
 pub(crate) mod sticky;
 pub(crate) mod table;
+pub(crate) mod tunnel;
 pub(crate) mod upload;
 pub(crate) mod visitor;
 pub(crate) mod watch;

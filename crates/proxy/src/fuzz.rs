@@ -10,7 +10,9 @@ use model::chunked::{ChunkDecoder, ChunkStep};
 use crate::buffer::{Buffer, Buffers};
 use crate::engine::upload::Upload;
 use crate::h1::body::{BodyWriter, Piece};
-use crate::h1::request::{RequestLimits, Target, Via, read_request};
+use crate::h1::forwarded::Via;
+use crate::h1::ids::IdSource;
+use crate::h1::request::{RequestLimits, Target, read_request};
 use crate::h1::response::{Asked, read_response};
 use crate::h1::scan::HeadScan;
 
@@ -30,13 +32,14 @@ const FIELDS: usize = 24;
 pub fn client(input: &[u8]) {
     let Some((size, mut stream)) = input.split_first() else { return };
     let via = Via::new("192.0.2.7", "http", "127.0.0.1:8080");
+    let ids = IdSource::new((1, 2));
     let limits = RequestLimits { fields: FIELDS, body_bytes: BODY_BYTES_MAX };
     let buffers = Buffers::default();
     for _ in 0..REQUESTS_MAX {
         let Some(end) = head_end(stream, usize::from(*size)) else { return };
         let (head, rest) = stream.split_at(end);
         let (mut target, mut out) = (Target::default(), Vec::new());
-        let Ok(request) = read_request(head, limits, &via, &mut target, &mut out) else { return };
+        let Ok(request) = read_request(head, limits, &via, &ids, &mut target, &mut out) else { return };
         assert_eq!(target.path.first(), Some(&b'/'), "a path to route by begins with /");
         let mut upload = Upload::new(out, request.body, BODY_BYTES_MAX);
         let Some(taken) = pull(&mut upload, rest, usize::from(*size), &buffers) else { return };
@@ -94,13 +97,20 @@ fn head_end(stream: &[u8], size: usize) -> Option<usize> {
 /// says what was asked.
 pub fn instance(input: &[u8]) {
     let Some((flags, stream)) = input.split_first() else { return };
-    let asked = Asked { is_head: flags & 1 != 0, is_1_0: flags & 2 != 0, keep_alive: flags & 4 == 0 };
+    let asked = Asked {
+        is_head: flags & 1 != 0,
+        is_1_0: flags & 2 != 0,
+        keep_alive: flags & 4 == 0,
+        takes_trailers: flags & 8 != 0,
+    };
+    let offered = (flags & 16 != 0).then_some(&b"websocket"[..]);
     let Some(end) = head_end(stream, usize::from(flags >> 3)) else { return };
     let (head, mut rest) = stream.split_at(end);
     let mut out = Vec::new();
-    let Ok(mut response) = read_response(head, asked, &mut out) else { return };
+    let Ok(mut response) = read_response(head, asked, offered, &mut out) else { return };
     let ends_with_connection = response.ends_with_connection();
     assert!(!(ends_with_connection && response.keep_alive), "nobody would know its end");
+    let mut trailers = Vec::new();
     loop {
         match response.body.next_piece(rest) {
             Err(_) => return,
@@ -111,6 +121,13 @@ pub fn instance(input: &[u8]) {
                 break;
             }
             Ok(Piece::End { .. }) => break,
+            Ok(Piece::Trailers { skip, len }) => {
+                assert!(len > 0 && skip + len <= rest.len());
+                if response.has_trailers {
+                    trailers.extend_from_slice(&rest[skip..skip + len]);
+                }
+                rest = &rest[skip + len..];
+            }
             Ok(Piece::Data { skip, len }) => {
                 assert!(len > 0 && skip + len <= rest.len());
                 response.writer.write(&rest[skip..skip + len], &mut out);
@@ -118,8 +135,8 @@ pub fn instance(input: &[u8]) {
             }
         }
     }
-    response.writer.end(&mut out);
-    let has_no_body = asked.is_head || response.is_interim() || matches!(response.status, 204 | 304);
+    response.writer.end_with(&trailers, &mut out);
+    let has_no_body = asked.is_head || response.status < 200 || matches!(response.status, 204 | 304);
     let message = read_message(&out, Kind::Response { has_no_body });
     assert!(!asked.is_1_0 || !message.is_chunked, "an old client knows no chunks");
     if ends_with_connection {
@@ -156,6 +173,10 @@ fn decode<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Option<(Vec<u8>, Option
                     break;
                 }
                 ChunkStep::End { skip } => return Some((data, Some(used + skip))),
+                ChunkStep::Trailers { skip, len } => {
+                    used += skip + len;
+                    piece = &piece[skip + len..];
+                }
                 ChunkStep::Data { skip, len } => {
                     data.extend_from_slice(&piece[skip..skip + len]);
                     used += skip + len;

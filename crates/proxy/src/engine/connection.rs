@@ -9,7 +9,7 @@
 //! An idle connection is never closed first but after the time in which its client may use it again, and a
 //! margin. While draining, or when its listener is gone, the next answer says that it was the last. Bytes behind a
 //! request are the next one.
-//! There is no tunnel: a request to switch protocols is answered as if it had not asked.
+//! A connection that became a tunnel ends with it.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -20,6 +20,7 @@ use std::time::Duration;
 use model::time::Instant;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use wire::routes::Maintenance;
 
 use crate::buffer::Buffer;
 use crate::engine::accept::Listener;
@@ -27,16 +28,16 @@ use crate::engine::access_log::{Extra, Line};
 use crate::engine::client_stream::ClientStream;
 use crate::engine::entry::Entry;
 use crate::engine::exchange::{Outgoing, Terms};
-use crate::engine::forward::{Client, Forwarded, Request, Verdict, forward};
+use crate::engine::forward::{Client, Forwarded, NOT_READY, NOT_READY_IN_TIME, Request, Verdict, forward};
 use crate::engine::slots::SlotGuard;
 use crate::engine::stats::{count, uncount};
 use crate::engine::table::{Rules, Way};
 use crate::engine::upload::Upload;
 use crate::engine::visitor::Visitor;
 use crate::engine::worker::Worker;
-use crate::h1::answer::{Answer, AnswerForm, write_answer};
-use crate::h1::request::{RequestHead, Target, Via, read_request};
-use crate::h1::response::Asked;
+use crate::h1::answer::{Answer, AnswerForm, Extras, https_location, write_answer_with};
+use crate::h1::forwarded::Via;
+use crate::h1::request::{RequestHead, Target, read_request};
 use crate::h1::scan::HeadScan;
 use crate::tls::accept::{Opened, open};
 
@@ -67,7 +68,8 @@ pub(crate) async fn serve(
             Opened::Nothing => return worker.publish_load(),
         },
     };
-    let via = Via::new(&client, scheme, listener.address());
+    // Decided once: whom a later table trusts holds for later connections.
+    let via = Via::new(&client, scheme, listener.address()).trusting(&listener.rules().trusted, peer.ip());
     count(&listener.stats.connections);
     let mut connection = Connection {
         slot,
@@ -143,8 +145,12 @@ impl Connection {
                     let end = self.request(&rules, length).await;
                     // A last answer has as much time as any other.
                     if end != Some(End::Close) && !self.write_rest(rules.body_timeout).await {
+                        // Its end may be all that tells the client where the answer ends; nothing more can be
+                        // done if this fails.
+                        let _ = self.stream.set_zero_linger();
                         return End::Close;
                     }
+                    self.slot.clear_limit();
                     if let Some(end) = end {
                         return end;
                     }
@@ -276,7 +282,8 @@ impl Connection {
         let mut out = self.worker.buffers.output();
         let head = &self.input.filled()[..length];
         self.worker.log.read_extra(head, &mut self.extra);
-        let head = match read_request(head, rules.limits, &self.via, &mut self.target, &mut out) {
+        let (via, ids) = (&self.via, &self.worker.ids);
+        let mut head = match read_request(head, rules.limits, via, ids, &mut self.target, &mut out) {
             Ok(head) => head,
             Err(answer) => {
                 self.worker.buffers.give_back_output(out);
@@ -284,23 +291,39 @@ impl Connection {
             }
         };
         let way = rules.router.find(&self.target.host, &self.target.path).map(Way::take);
+        let claimed = self.target.client.map(|client| client.to_string());
         let visitor = way.map(|way| {
             let head = &self.input.filled()[..length];
-            way.service.balance.asks.read(head, &self.client, rules.is_secure)
+            let client = claimed.as_deref().unwrap_or(&self.client);
+            way.service.balance.asks.read(head, client, rules.is_secure)
         });
         self.input.consume(length);
+        let redirect = rules.redirect_https_port.map(|port| https_location(&out, &self.target.host, port));
         let mut upload = Upload::new(out, head.body.clone(), rules.limits.body_bytes);
+        upload.offer(head.upgrade.take());
         if let Err(answer) = upload.pull(&mut self.input) {
             return Some(self.refuse(answer));
         }
         self.answer = Outgoing::new(self.worker.buffers.output());
+        if let Some(location) = redirect {
+            return self.redirect(location.as_deref(), &head, &upload, started);
+        }
         let (Some(way), Some(visitor)) = (way, visitor) else {
             count(&self.worker.stats.refused);
             count(&self.listener.stats.refused);
             let answer = Answer::new(404, "there is no route for this host and path");
             let entry = Entry { is_1_0: head.is_1_0, ..Entry::new(started) };
-            return self.answer_itself(answer, &head, &upload, &entry);
+            return self.answer_itself(answer, Extras::default(), &head, &upload, &entry);
         };
+        if let Some(maintenance) = way.service.maintenance.as_ref().filter(|maintenance| maintenance.on) {
+            way.service.unplaced.answered(MAINTENANCE.status);
+            let group = way.service.groups.find(&self.target.path);
+            let entry = Entry { way: Some(way), group, is_1_0: head.is_1_0, ..Entry::new(started) };
+            return self.answer_itself(MAINTENANCE, extras_of(maintenance), &head, &upload, &entry);
+        }
+        if let Some(timeout) = way.service.request_timeout {
+            self.slot.set_limit(started + timeout);
+        }
         let end = self.forward(rules, (way, visitor), &head, &mut upload, started).await;
         self.worker.buffers.give_back_output(upload.into_bytes());
         end
@@ -315,9 +338,8 @@ impl Connection {
         started: Instant,
     ) -> Option<End> {
         let service = &way.service;
-        let asked = Asked { is_head: head.is_head, is_1_0: head.is_1_0, keep_alive: head.keep_alive };
         let terms = Terms {
-            asked,
+            asked: head.asked(),
             response_timeout: service.response_timeout,
             body_timeout: rules.body_timeout,
             owes_continue: head.expects_continue && !upload.has_ended() && !upload.has_body(),
@@ -358,6 +380,7 @@ impl Connection {
             first_byte,
             is_failed,
             is_1_0: head.is_1_0,
+            tunnel: None,
         };
         match verdict {
             Verdict::Answered { status, bytes, keep_alive } => {
@@ -365,9 +388,16 @@ impl Connection {
                 self.finish(&entry, status, bytes);
                 (!keep_alive).then_some(End::Goodbye)
             }
+            Verdict::Tunnelled(passed) => {
+                self.finish(&Entry { tunnel: Some(passed), ..entry }, 101, 0);
+                Some(End::Close)
+            }
             Verdict::Own(answer) => {
                 stats.answered(answer.status);
-                self.answer_itself(answer, head, upload, &entry)
+                let is_down = answer == NOT_READY || answer == NOT_READY_IN_TIME;
+                let maintenance = service.maintenance.as_ref().filter(|_| is_down);
+                let extras = maintenance.map(extras_of).unwrap_or_default();
+                self.answer_itself(answer, extras, head, upload, &entry)
             }
             Verdict::Dropped { status, bytes } => {
                 self.finish(&entry, status, bytes);
@@ -402,6 +432,7 @@ impl Connection {
     fn answer_itself(
         &mut self,
         answer: Answer,
+        extras: Extras<'_>,
         head: &RequestHead,
         upload: &Upload,
         entry: &Entry<'_>,
@@ -409,9 +440,27 @@ impl Connection {
         let is_last = self.worker.is_draining() || self.listener.is_closing();
         let keep_alive = head.keep_alive && upload.has_ended() && !is_last;
         let form = AnswerForm { is_head: head.is_head, keep_alive, is_1_0: head.is_1_0 };
-        let bytes = write_answer(answer, form, &mut self.answer.bytes);
+        let extras = Extras { request_id: self.target.ids.request_id(), ..extras };
+        let bytes = write_answer_with(answer, form, extras, &mut self.answer.bytes);
         self.finish(entry, answer.status, bytes as u64);
         (!keep_alive).then_some(End::Goodbye)
+    }
+
+    /// Sends the client to `location`, if it is known where that is.
+    fn redirect(
+        &mut self,
+        location: Option<&[u8]>,
+        head: &RequestHead,
+        upload: &Upload,
+        started: Instant,
+    ) -> Option<End> {
+        let answer = match location {
+            Some(_) => Answer::new(308, "this is served by https"),
+            None => Answer::new(400, "the Host field is missing"),
+        };
+        let extras = Extras { location: location.unwrap_or_default(), ..Extras::default() };
+        let entry = Entry { is_1_0: head.is_1_0, ..Entry::new(started) };
+        self.answer_itself(answer, extras, head, upload, &entry)
     }
 
     /// Refuses what is no request.
@@ -419,8 +468,10 @@ impl Connection {
         count(&self.worker.stats.refused);
         count(&self.listener.stats.refused);
         let form = AnswerForm { is_head: false, keep_alive: false, is_1_0: false };
-        let bytes = write_answer(answer, form, &mut self.answer.bytes);
         self.target.clear();
+        self.target.ids.decide(None, None, &self.worker.ids);
+        let extras = Extras { request_id: self.target.ids.request_id(), ..Extras::default() };
+        let bytes = write_answer_with(answer, form, extras, &mut self.answer.bytes);
         self.extra = None;
         self.finish(&Entry::new(self.worker.clock.now()), answer.status, bytes as u64);
         End::Goodbye
@@ -433,11 +484,13 @@ impl Connection {
         if !worker.log.is_due(status) {
             return;
         }
+        let claimed = self.target.client.map(|client| client.to_string());
+        let tunnel = entry.tunnel.map(|passed| (passed.received, passed.sent));
         worker.log.write(&Line {
             time: worker.clock.wall(entry.started),
             listener_field: self.listener.log_field(),
             is_tls: self.stream.is_tls(),
-            client: &self.client,
+            client: claimed.as_deref().unwrap_or(&self.client),
             method: &self.target.method,
             host: &self.target.host,
             path: &self.target.path,
@@ -449,9 +502,9 @@ impl Connection {
             duration: worker.clock.now().since(entry.started),
             first_byte: entry.first_byte,
             retries: entry.retries,
-            request_id: b"",
-            trace_id: b"",
-            tunnel: None,
+            request_id: self.target.ids.request_id(),
+            trace_id: self.target.ids.trace_id(),
+            tunnel,
             fields: entry.log_fields(),
             group_field: entry.group.map_or("", |group| &group.log_field),
         });
@@ -480,5 +533,16 @@ impl Connection {
             }
         })
         .await;
+    }
+}
+
+/// Answered while the service is in maintenance.
+const MAINTENANCE: Answer = Answer::new(503, "the service is in maintenance");
+
+fn extras_of(maintenance: &Maintenance) -> Extras<'_> {
+    Extras {
+        retry_after_s: Some(maintenance.retry_after_s),
+        page: maintenance.page.as_deref(),
+        ..Extras::default()
     }
 }

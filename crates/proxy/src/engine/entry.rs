@@ -8,6 +8,7 @@ use crate::engine::endpoint::Endpoint;
 use crate::engine::labels::Group;
 use crate::engine::series::Outcome;
 use crate::engine::table::Way;
+use crate::engine::tunnel::Passed;
 
 /// The answer to a request to switch protocols: what follows it is a tunnel, whose length is no latency.
 const SWITCHING_PROTOCOLS: u16 = 101;
@@ -33,6 +34,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) is_failed: bool,
     /// HTTP/1.0 rather than 1.1.
     pub(crate) is_1_0: bool,
+    /// What passed through it, when it became a tunnel.
+    pub(crate) tunnel: Option<Passed>,
 }
 
 impl Entry<'_> {
@@ -48,6 +51,7 @@ impl Entry<'_> {
             first_byte: None,
             is_failed: false,
             is_1_0: false,
+            tunnel: None,
         }
     }
 

@@ -46,6 +46,8 @@ const ANSWER_BYTES_MAX: usize = 32 << 10;
 pub(crate) enum Ended {
     /// The answer was read to its end; the last of it may still have to be written.
     Complete,
+    /// The instance goes on with another protocol, one that it was offered; what it said so is in the answer.
+    Switched,
     /// Not one byte of the request could be written.
     NotSent,
     /// The connection ended before there was an answer.
@@ -196,6 +198,8 @@ struct State {
     waiting: Option<Waiting>,
     /// The client sends no more, and may have left.
     has_client_ended: bool,
+    /// Trailer lines of the answer, for a client that takes them.
+    trailers: Vec<u8>,
 }
 
 /// What an exchange needs of its surroundings.
@@ -494,10 +498,11 @@ impl<'a> Exchange<'a> {
                 ..self.terms.asked
             };
             let head = &self.download.filled()[..end];
-            let response = read_response(head, asked, &mut self.answer.bytes).map_err(|bad| {
-                self.answer.bytes.truncate(before);
-                Ended::Bad(bad.0)
-            })?;
+            let response = read_response(head, asked, self.upload.offered(), &mut self.answer.bytes)
+                .map_err(|bad| {
+                    self.answer.bytes.truncate(before);
+                    Ended::Bad(bad.0)
+                })?;
             self.download.consume(end);
             self.state.scan = HeadScan::default();
             if self.upload.is_intact()
@@ -506,6 +511,15 @@ impl<'a> Exchange<'a> {
             {
                 self.answer.bytes.truncate(before);
                 return Err(ended);
+            }
+            if response.is_switch() {
+                let is_sent = self.upload.is_sent();
+                self.response = Some(response);
+                return Err(if is_sent {
+                    Ended::Switched
+                } else {
+                    Ended::Bad("it switches before it was asked")
+                });
             }
             if !response.is_interim() {
                 self.policy.mark(&mut self.answer.bytes);
@@ -538,9 +552,16 @@ impl<'a> Exchange<'a> {
                 }
                 Piece::End { skip } => {
                     self.download.consume(skip);
-                    response.writer.end(&mut self.answer.bytes);
+                    response.writer.end_with(&self.state.trailers, &mut self.answer.bytes);
                     self.state.answer_ended = true;
                     return Ok(true);
+                }
+                Piece::Trailers { skip, len } => {
+                    self.download.consume(skip);
+                    if response.has_trailers {
+                        self.state.trailers.extend_from_slice(&self.download.filled()[..len]);
+                    }
+                    self.download.consume(len);
                 }
                 Piece::Data { skip, len } => {
                     self.download.consume(skip);

@@ -31,6 +31,7 @@ use crate::engine::queue::{self, Passed};
 use crate::engine::slots::Slot;
 use crate::engine::stats::count;
 use crate::engine::table::Service;
+use crate::engine::tunnel;
 use crate::engine::upload::Upload;
 use crate::engine::visitor::Visitor;
 use crate::engine::worker::Worker;
@@ -91,6 +92,8 @@ pub(crate) enum Verdict {
         /// The connection goes on.
         keep_alive: bool,
     },
+    /// The instance's 101, and what passed after it; it is over.
+    Tunnelled(tunnel::Passed),
     /// An answer of our own.
     Own(Answer),
     /// Nothing more: the connection is closed as it is.
@@ -175,9 +178,8 @@ impl Wait {
                 self.held = Some(held);
                 None
             }
-            Waited::Refused => {
-                Some(Verdict::Own(Answer::new(503, "no instance of the service became ready in time")))
-            }
+            Waited::Refused if client.slot.is_over_limit(worker.clock.now()) => Some(Verdict::Own(TOO_LONG)),
+            Waited::Refused => Some(Verdict::Own(NOT_READY_IN_TIME)),
             Waited::ClientGone => Some(Verdict::Dropped { status: 0, bytes: 0 }),
         })
     }
@@ -223,6 +225,9 @@ impl Wait {
                 claim_slot(worker, &request.service, tried, slot).map_or(Queued::Again, Queued::Claim)
             }
             Passed::Again => Queued::Again,
+            Passed::Refused if client.slot.is_over_limit(worker.clock.now()) => {
+                Queued::Over(Verdict::Own(TOO_LONG))
+            }
             Passed::Refused => Queued::Over(Verdict::Own(FULL)),
             Passed::ClientGone => Queued::Over(Verdict::Dropped { status: 0, bytes: 0 }),
         }
@@ -260,7 +265,7 @@ async fn try_all(
                     None => {}
                 }
                 let (answer, endpoint) = last.unzip();
-                let answer = answer.unwrap_or(Answer::new(503, "no instance of the service is ready"));
+                let answer = answer.unwrap_or(NOT_READY);
                 return (Verdict::Own(answer), endpoint, retries);
             }
         };
@@ -276,7 +281,10 @@ async fn try_all(
             Err(failure) => failure,
         };
         wait.held = None;
-        let may_retry = failure.may_retry && upload.is_intact() && has_more;
+        let may_retry = failure.may_retry
+            && upload.is_intact()
+            && has_more
+            && !client.slot.is_over_limit(worker.clock.now());
         let budget = &request.service.balance.retry.budget;
         if !may_retry || !(failure.is_paid || budget.borrow_mut().try_take(worker.clock.now())) {
             return (Verdict::Own(failure.answer), Some(endpoint), retries);
@@ -361,6 +369,13 @@ async fn attempt(
     }
     // A client that was asked for the body is not asked again.
     request.terms.owes_continue = terms.owes_continue;
+    if ended == Ended::Switched {
+        let idle_timeout = request.service.tunnel_idle_timeout;
+        note(true, request, &claim, worker.clock.now());
+        // Boxed: a request that stays one carries nothing of this.
+        let passed = Box::pin(go_on(client, upload, claim, (instance, download), idle_timeout)).await;
+        return Ok(Verdict::Tunnelled(passed));
+    }
     worker.buffers.give_back(download);
     if let Some(pipe) = pipe {
         worker.buffers.give_back_pipe(pipe);
@@ -390,6 +405,30 @@ async fn attempt(
             judge(ended, request, &endpoint, is_reused, worker.clock.now(), dropped)
         }
     }
+}
+
+/// What comes behind a 101. The claim lives as long as that.
+async fn go_on(
+    client: &mut Client<'_>,
+    upload: &mut Upload,
+    claim: Claim,
+    (instance, download): (Stream, Buffer),
+    idle_timeout: Duration,
+) -> tunnel::Passed {
+    count(&claim.endpoint().stats.requests);
+    client.worker.buffers.give_back_output(upload.take_bytes());
+    let ends = tunnel::Ends {
+        worker: client.worker,
+        tunnels: &client.listener.stats.tunnels,
+        slot: client.slot,
+        client: client.stream,
+        input: std::mem::take(client.input),
+        answer: client.answer,
+        instance,
+        download,
+        idle_timeout,
+    };
+    tunnel::run(ends).await
 }
 
 fn judge(
@@ -437,7 +476,7 @@ fn judge(
             request.is_failed = true;
             Ok(dropped)
         }
-        Ended::Complete | Ended::ClientGone | Ended::Cut => Ok(dropped),
+        Ended::Complete | Ended::Switched | Ended::ClientGone | Ended::Cut => Ok(dropped),
     }
 }
 
@@ -449,6 +488,7 @@ fn outcome(ended: Ended, status: u16, is_reused: bool) -> Option<bool> {
         // Of that connection, not of the endpoint.
         Ended::NotSent | Ended::Lost { in_answer: false } if is_reused => None,
         Ended::NotSent | Ended::Lost { .. } | Ended::Late | Ended::Bad(_) | Ended::Truncated => Some(false),
+        Ended::Switched => Some(true),
         Ended::Draining | Ended::ClientGone | Ended::Refused(_) | Ended::Cut => None,
     }
 }
@@ -462,6 +502,13 @@ fn note(is_success: bool, request: &Request, claim: &Claim, now: Instant) {
     }
 }
 
+/// No endpoint serves.
+pub(crate) const NOT_READY: Answer = Answer::new(503, "no instance of the service is ready");
+/// None did for as long as requests wait.
+pub(crate) const NOT_READY_IN_TIME: Answer =
+    Answer::new(503, "no instance of the service became ready in time");
+/// The limit of the whole request is over.
+const TOO_LONG: Answer = Answer::new(504, "the request took longer than its service allows");
 const LOST: Answer = Answer::new(502, "the instance closed the connection before it answered");
 
 /// A connection to that address.
@@ -496,6 +543,8 @@ async fn connect(client: &Client<'_>, request: &Request, claim: &Claim) -> Resul
             let answer = Answer::new(503, "too many connections");
             Err(Failure::new(answer, true, false))
         }
+        // It is not the instance's fault that others took the time.
+        Err(_) if client.slot.is_over_limit(now) => Err(Failure::new(TOO_LONG, false, false)),
         Err(error) => {
             endpoint.handle_connect_failure(now);
             note(false, request, claim, now);

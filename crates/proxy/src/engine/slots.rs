@@ -20,6 +20,8 @@ pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Slot {
     deadline: Cell<Instant>,
+    /// No deadline is later than this.
+    limit: Cell<Instant>,
     fired: Cell<bool>,
     idle: Cell<bool>,
     given_up: Cell<bool>,
@@ -30,8 +32,23 @@ pub(crate) struct Slot {
 impl Slot {
     /// Sets the deadline; an older one no longer counts.
     pub(crate) fn arm(&self, deadline: Instant) {
-        self.deadline.set(deadline);
+        self.deadline.set(deadline.min(self.limit.get()));
         self.fired.set(false);
+    }
+
+    /// Until the limit is cleared, no deadline is later than this: that of the whole request.
+    pub(crate) fn set_limit(&self, limit: Instant) {
+        self.limit.set(limit);
+    }
+
+    /// Deadlines are as they are set again.
+    pub(crate) fn clear_limit(&self) {
+        self.limit.set(Instant::NEVER);
+    }
+
+    /// Whether the limit is over, rather than some deadline before it.
+    pub(crate) fn is_over_limit(&self, now: Instant) -> bool {
+        now >= self.limit.get()
     }
 
     /// Remembers whom to wake; true once the deadline is over.
@@ -72,7 +89,8 @@ impl Slots {
     pub(crate) fn add(self: &Rc<Self>) -> SlotGuard {
         let mut all = self.all.borrow_mut();
         let slot = Rc::new(Slot {
-            deadline: Cell::new(Instant::from_start(Duration::MAX)),
+            deadline: Cell::new(Instant::NEVER),
+            limit: Cell::new(Instant::NEVER),
             fired: Cell::new(false),
             idle: Cell::new(false),
             given_up: Cell::new(false),
@@ -160,6 +178,24 @@ mod tests {
         assert!(fired(&slot));
         slot.arm(at(900));
         assert!(!fired(&slot));
+    }
+
+    #[test]
+    fn no_deadline_is_later_than_the_limit_until_that_is_cleared() {
+        let at = |ms| Instant::from_start(Duration::from_millis(ms));
+        let slots = Rc::new(Slots::default());
+        let slot = slots.add();
+        slot.set_limit(at(300));
+        slot.arm(at(200));
+        slots.sweep(at(250));
+        assert!(fired(&slot) && !slot.is_over_limit(at(250)));
+        slot.arm(at(900));
+        slots.sweep(at(300));
+        assert!(fired(&slot) && slot.is_over_limit(at(300)));
+        slot.clear_limit();
+        slot.arm(at(900));
+        slots.sweep(at(899));
+        assert!(!fired(&slot) && !slot.is_over_limit(at(899)));
     }
 
     #[test]

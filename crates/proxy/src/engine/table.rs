@@ -8,10 +8,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use model::balance::WeightedTurns;
+use model::networks::{Network, Networks};
 use model::routing::{Router, host_pattern};
 use model::series::SeriesName;
 use model::time::Instant;
-use wire::routes::{Endpoint as Listed, EndpointState, ListenerSettings, Route, RouteTable, ServiceTraffic};
+use wire::routes::{
+    Endpoint as Listed, EndpointState, ListenerSettings, Maintenance, Route, RouteTable, ServiceTraffic,
+};
 
 use crate::engine::access_log::field;
 use crate::engine::balance::Balance;
@@ -28,6 +31,9 @@ use crate::h1::request::RequestLimits;
 /// A client that reuses its connection just within the idle timeout must find it open: it is closed a tenth
 /// later, and at least this much.
 const IDLE_MARGIN_MIN: Duration = Duration::from_secs(2);
+/// A tunnel in which nothing moved for this long is closed, where the table says nothing: longer than the pauses
+/// between the pings of the usual clients, shorter than most firewalls remember a connection.
+const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A table in use.
 #[derive(Debug)]
@@ -61,6 +67,10 @@ pub(crate) struct Rules {
     pub(crate) is_secure: bool,
     /// Limits of a request.
     pub(crate) limits: RequestLimits,
+    /// Peers whose forwarding fields are believed.
+    pub(crate) trusted: Rc<Networks>,
+    /// Every request is sent to https on this port.
+    pub(crate) redirect_https_port: Option<u16>,
     /// Where requests go.
     pub(crate) router: Router<Way>,
 }
@@ -105,6 +115,12 @@ pub(crate) struct Service {
     pub(crate) response_timeout: Duration,
     /// Longest idle time of a connection that is used again.
     pub(crate) idle_reuse: Duration,
+    /// For a whole request, where there is such a limit.
+    pub(crate) request_timeout: Option<Duration>,
+    /// Longest time in which nothing moves in a tunnel.
+    pub(crate) tunnel_idle_timeout: Duration,
+    /// What is answered in its place.
+    pub(crate) maintenance: Option<Maintenance>,
     /// Requests that found no endpoint.
     pub(crate) unplaced: Rc<ReleaseStats>,
     /// The same, as a series.
@@ -312,6 +328,12 @@ impl Service {
             connect_timeout: Duration::from_millis(service.connect_timeout_ms),
             response_timeout: Duration::from_millis(service.response_timeout_ms),
             idle_reuse: Duration::from_millis(service.idle_reuse_ms),
+            request_timeout: Some(service.request_timeout_ms).filter(|ms| *ms > 0).map(Duration::from_millis),
+            tunnel_idle_timeout: match service.tunnel_idle_timeout_ms {
+                0 => TUNNEL_IDLE_TIMEOUT,
+                ms => Duration::from_millis(ms),
+            },
+            maintenance: service.maintenance.clone(),
             unplaced: stats.stats_of(name, ""),
             unplaced_series: stats.series_of(instance_name(name, "", "")),
             groups,
@@ -342,6 +364,18 @@ impl Service {
     }
 }
 
+/// The networks of a listener's trusted proxies; they were checked with the manifest.
+fn trusted(settings: &ListenerSettings) -> Networks {
+    let networks = settings.trusted_proxies.iter().filter_map(|text| match text.parse::<Network>() {
+        Ok(network) => Some(network),
+        Err(error) => {
+            tracing::error!(network = text, %error, "a trusted proxy is not believed");
+            None
+        }
+    });
+    networks.collect()
+}
+
 impl Rules {
     fn new(settings: &ListenerSettings, router: Router<Way>) -> Self {
         let idle = Duration::from_millis(settings.idle_timeout_ms);
@@ -353,6 +387,8 @@ impl Rules {
             head_bytes_max: size(settings.head_bytes_max),
             is_secure: !settings.tls.is_empty(),
             limits: RequestLimits { fields: size(settings.headers_max), body_bytes: settings.body_bytes_max },
+            trusted: Rc::new(trusted(settings)),
+            redirect_https_port: settings.redirect_https_port,
             router,
         }
     }

@@ -22,6 +22,10 @@ pub(crate) struct Upload {
     body_bytes_max: u64,
     ended: bool,
     intact: bool,
+    /// Trailer lines, until the end is written.
+    trailers: Vec<u8>,
+    /// The protocols that it offers to go on with.
+    offered: Option<Box<[u8]>>,
 }
 
 impl Upload {
@@ -31,7 +35,35 @@ impl Upload {
             BodyReader::Chunked(_) => BodyWriter::Chunked,
             BodyReader::Length(_) | BodyReader::UntilEnd => BodyWriter::Plain,
         };
-        Self { bytes: head, sent: 0, body, writer, body_bytes: 0, body_bytes_max, ended: false, intact: true }
+        Self {
+            bytes: head,
+            sent: 0,
+            body,
+            writer,
+            body_bytes: 0,
+            body_bytes_max,
+            ended: false,
+            intact: true,
+            trailers: Vec::new(),
+            offered: None,
+        }
+    }
+
+    /// Offers the instance to go on with one of these protocols.
+    pub(crate) fn offer(&mut self, protocols: Option<Box<[u8]>>) {
+        self.offered = protocols;
+    }
+
+    /// The protocols that it offers to go on with.
+    pub(crate) fn offered(&self) -> Option<&[u8]> {
+        self.offered.as_deref()
+    }
+
+    /// The buffer, once nothing of it is to be sent any more.
+    pub(crate) fn take_bytes(&mut self) -> Vec<u8> {
+        self.intact = false;
+        self.sent = 0;
+        std::mem::take(&mut self.bytes)
     }
 
     /// Takes what belongs to the body from `input`.
@@ -48,8 +80,13 @@ impl Upload {
                 }
                 Piece::End { skip } => {
                     input.consume(skip);
-                    self.writer.end(&mut self.bytes);
+                    self.writer.end_with(&self.trailers, &mut self.bytes);
                     self.ended = true;
+                }
+                Piece::Trailers { skip, len } => {
+                    input.consume(skip);
+                    self.trailers.extend_from_slice(&input.filled()[..len]);
+                    input.consume(len);
                 }
                 Piece::Data { skip, len } => {
                     input.consume(skip);

@@ -33,6 +33,7 @@ use crate::engine::series::{AllSeries, Series};
 use crate::engine::slots::{SWEEP_INTERVAL, SlotGuard, Slots};
 use crate::engine::stats::{ListenerStats, ReleaseStats, ThreadStats};
 use crate::engine::table::{Service, StatsOf, Surroundings, Table};
+use crate::h1::ids::IdSource;
 use crate::tls::certificates::Certificates;
 use crate::tls::stream::Scratch;
 
@@ -128,6 +129,8 @@ pub(crate) struct Worker {
     pub(crate) buffers: Buffers,
     /// For choices between endpoints.
     pub(crate) random: RefCell<Random>,
+    /// Names for requests.
+    pub(crate) ids: IdSource,
     /// What happened before a release was known.
     pub(crate) stats: ThreadStats,
     /// Buffers of its TLS sessions.
@@ -196,6 +199,8 @@ impl Worker {
             clock,
             buffers: Buffers::default(),
             random: RefCell::new(Random::new(setup.seed)),
+            // From the system, whatever the seed: two processes must not give the same ids.
+            ids: IdSource::new((host::random::seed(), host::random::seed())),
             stats: ThreadStats::default(),
             tls_scratch: Rc::default(),
             log: AccessLog::new(setup.log.clone()),

@@ -2,6 +2,8 @@
 
 use model::chunked::{ChunkDecoder, ChunkError, ChunkStep};
 
+use crate::h1::trailers;
+
 /// How the end of a body is found.
 #[derive(Debug, Clone)]
 pub(crate) enum BodyReader {
@@ -21,6 +23,13 @@ pub(crate) enum Piece {
         /// Framing to drop.
         skip: usize,
         /// Data that follows it.
+        len: usize,
+    },
+    /// `len` bytes of trailer lines after `skip` bytes of framing; all of them together are whole lines.
+    Trailers {
+        /// Framing to drop.
+        skip: usize,
+        /// Trailer lines that follow it.
         len: usize,
     },
     /// Framing only, all of it; more is needed.
@@ -49,6 +58,7 @@ impl BodyReader {
             Self::UntilEnd => Ok(Piece::Data { skip: 0, len: input.len() }),
             Self::Chunked(decoder) => Ok(match decoder.step(input)? {
                 ChunkStep::Data { skip, len } => Piece::Data { skip, len },
+                ChunkStep::Trailers { skip, len } => Piece::Trailers { skip, len },
                 ChunkStep::More => Piece::More,
                 ChunkStep::End { skip } => Piece::End { skip },
             }),
@@ -118,6 +128,15 @@ impl BodyWriter {
             out.extend_from_slice(b"0\r\n\r\n");
         }
     }
+
+    /// Appends the end, with those of the trailer lines `lines` that may be passed on.
+    pub(crate) fn end_with(self, lines: &[u8], out: &mut Vec<u8>) {
+        if self == Self::Chunked {
+            out.extend_from_slice(b"0\r\n");
+            trailers::write_kept(lines, out);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
 }
 
 fn write_hex(mut number: usize, out: &mut Vec<u8>) {
@@ -156,6 +175,10 @@ mod tests {
         let mut out = Vec::new();
         BodyWriter::Plain.write(b"x", &mut out);
         BodyWriter::Plain.end(&mut out);
+        BodyWriter::Plain.end_with(b"a: b\r\n", &mut out);
         assert_eq!(out, b"x");
+        let mut out = Vec::new();
+        BodyWriter::Chunked.end_with(b"a: b\r\nHost: c\r\n", &mut out);
+        assert_eq!(out, b"0\r\na: b\r\n\r\n");
     }
 }

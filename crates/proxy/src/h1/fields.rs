@@ -24,6 +24,18 @@ pub(crate) enum Field {
     KeepAlive,
     /// `Handover-Draining`.
     Draining,
+    /// `TE`.
+    Te,
+    /// `Trailer`.
+    Trailer,
+    /// `Upgrade`.
+    Upgrade,
+    /// `X-Request-Id`.
+    RequestId,
+    /// `traceparent`.
+    Traceparent,
+    /// `tracestate`.
+    Tracestate,
     /// Ends at this hop, or is written anew by us.
     Dropped,
 }
@@ -39,16 +51,22 @@ pub(crate) fn classify(name: &[u8]) -> Field {
 fn known(name: &[u8]) -> Field {
     let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
     match name.len() {
-        2 if is("te") => Field::Dropped,
+        2 if is("te") => Field::Te,
         4 if is("host") => Field::Host,
         // Names a proxy to CGI programs that trust HTTP_PROXY.
         5 if is("proxy") => Field::Dropped,
         6 if is("expect") => Field::Expect,
-        7 if is("trailer") || is("upgrade") => Field::Dropped,
+        7 if is("trailer") => Field::Trailer,
+        7 if is("upgrade") => Field::Upgrade,
         9 if is("forwarded") || is("x-real-ip") => Field::Dropped,
         10 if is("connection") => Field::Connection,
         10 if is("keep-alive") => Field::KeepAlive,
+        10 if is("tracestate") => Field::Tracestate,
+        11 if is("traceparent") => Field::Traceparent,
+        12 if is("x-request-id") => Field::RequestId,
         14 if is("content-length") => Field::ContentLength,
+        // Of an upgrade to HTTP/2, which is never passed on.
+        14 if is("http2-settings") => Field::Dropped,
         16 if is("proxy-connection") => Field::Dropped,
         17 if is("transfer-encoding") => Field::TransferEncoding,
         17 if is("handover-draining") => Field::Draining,
@@ -75,6 +93,8 @@ pub(crate) struct ConnectionTokens {
     pub(crate) close: bool,
     /// `keep-alive` is among them.
     pub(crate) keep_alive: bool,
+    /// `upgrade` is among them.
+    pub(crate) upgrade: bool,
     /// They name fields that end at this hop.
     pub(crate) names_fields: bool,
     /// They name a field without which the message would be another one.
@@ -94,6 +114,7 @@ impl ConnectionTokens {
                 self.keep_alive = true;
             } else if token.iter().all(|byte| model::chunked::is_token(*byte)) {
                 self.names_fields = true;
+                self.upgrade |= is("upgrade");
                 self.names_framing |=
                     matches!(known(token), Field::Host | Field::ContentLength | Field::TransferEncoding);
             } else {
@@ -112,8 +133,14 @@ pub(crate) fn is_named(headers: &[httparse::Header<'_>], kinds: &[Field], name: 
         .any(|(header, _)| list(header.value).any(|token| token.eq_ignore_ascii_case(name)))
 }
 
-fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The elements of a list, without empty ones.
+pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+}
+
+/// Whether a `TE` says that trailers are taken; nothing else of it holds beyond this hop.
+pub(crate) fn takes_trailers(value: &[u8]) -> bool {
+    list(value).any(|token| token.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// The value of a `Content-Length`: digits and nothing else, at most 18 of them.
@@ -211,7 +238,9 @@ mod tests {
         assert_eq!(classify(b"Content_Length"), Field::Dropped);
         assert_eq!(classify(b"Transfer-Encoding"), Field::TransferEncoding);
         assert_eq!(classify(b"handover-release"), Field::Dropped);
-        assert_eq!(classify(b"X_Request_Id"), Field::Other);
+        assert_eq!(classify(b"X_Request_Id"), Field::Dropped);
+        assert_eq!(classify(b"HTTP2-Settings"), Field::Dropped);
+        assert_eq!(classify(b"TraceParent"), Field::Traceparent);
         assert_eq!(classify(b"X-Forwarded"), Field::Other);
     }
 
@@ -223,6 +252,7 @@ mod tests {
             tokens
         };
         assert!(tokens("Close, ,TE").close && tokens("Close, TE").names_fields);
+        assert!(tokens("keep-alive, Upgrade").upgrade && !tokens("keep-alive").upgrade);
         assert!(tokens("keep-alive").keep_alive && !tokens("keep-alive").names_fields);
         assert!(tokens("x, Content-Length").names_framing);
         assert!(tokens("a b").malformed);

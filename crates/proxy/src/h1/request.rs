@@ -2,9 +2,12 @@
 //!
 //! One reading or a refusal: framing, host and target decide who sees what, so anything that two readers
 //! could take differently ends the connection. Fields that end at this hop are dropped, and what the client
-//! claims about forwarding is replaced by what is known. Bodies are not looked at here.
+//! claims about forwarding is replaced by what is known. A wish for another protocol is passed on only by a request of
+//! HTTP/1.1 without a body; with one, or where it is unclear, it is as if it had not been said. Bodies are not looked
+//! at here.
 
 use std::mem::MaybeUninit;
+use std::net::IpAddr;
 
 use httparse::{Header, Status};
 use model::chunked::ChunkDecoder;
@@ -13,6 +16,13 @@ use crate::h1::FIELDS_MAX;
 use crate::h1::answer::Answer;
 use crate::h1::body::BodyReader;
 use crate::h1::fields::{self, ConnectionTokens, Field};
+use crate::h1::forwarded::Via;
+use crate::h1::ids::{IdSource, Ids, Kept};
+use crate::h1::response::Asked;
+use crate::h1::upgrade;
+
+/// Longest method; which methods there are is the instance's business.
+const METHOD_BYTES_MAX: usize = 32;
 
 /// What a request may be at most.
 #[derive(Debug, Clone, Copy)]
@@ -21,25 +31,6 @@ pub(crate) struct RequestLimits {
     pub(crate) fields: usize,
     /// Bytes of body.
     pub(crate) body_bytes: u64,
-}
-
-/// What this hop tells the instance about the client.
-#[derive(Debug)]
-pub(crate) struct Via {
-    /// `X-Forwarded-For` and `-Proto` as whole lines, and the beginning of `-Host`.
-    forwarded: Vec<u8>,
-    /// Stands in for the host a 1.0 client did not name.
-    fallback_host: String,
-}
-
-impl Via {
-    /// For a client at `client` on a listener with the address `fallback_host`.
-    pub(crate) fn new(client: &str, scheme: &str, fallback_host: &str) -> Self {
-        let forwarded =
-            format!("X-Forwarded-For: {client}\r\nX-Forwarded-Proto: {scheme}\r\nX-Forwarded-Host: ")
-                .into_bytes();
-        Self { forwarded, fallback_host: fallback_host.to_owned() }
-    }
 }
 
 /// What routing and the access log need of a request, kept in buffers that are used again.
@@ -51,6 +42,10 @@ pub(crate) struct Target {
     pub(crate) path: Vec<u8>,
     /// Lower case, without port; empty when a 1.0 client named none.
     pub(crate) host: Vec<u8>,
+    /// The client, where a trusted proxy says that it is another than the peer.
+    pub(crate) client: Option<IpAddr>,
+    /// Its names.
+    pub(crate) ids: Ids,
 }
 
 /// A checked request.
@@ -68,6 +63,22 @@ pub(crate) struct RequestHead {
     pub(crate) body: BodyReader,
     /// It waits for 100 before it sends the body.
     pub(crate) expects_continue: bool,
+    /// The client takes trailers.
+    pub(crate) takes_trailers: bool,
+    /// The protocols it wants to go on with, as they were offered to the instance.
+    pub(crate) upgrade: Option<Box<[u8]>>,
+}
+
+impl RequestHead {
+    /// What the response depends on.
+    pub(crate) fn asked(&self) -> Asked {
+        Asked {
+            is_head: self.is_head,
+            is_1_0: self.is_1_0,
+            keep_alive: self.keep_alive,
+            takes_trailers: self.takes_trailers,
+        }
+    }
 }
 
 const fn bad(why: &'static str) -> Answer {
@@ -82,6 +93,7 @@ pub(crate) fn read_request(
     head: &[u8],
     limits: RequestLimits,
     via: &Via,
+    source: &IdSource,
     target: &mut Target,
     out: &mut Vec<u8>,
 ) -> Result<RequestHead, Answer> {
@@ -97,14 +109,10 @@ pub(crate) fn read_request(
         return Err(bad("the request line is not complete"));
     };
     let is_1_0 = version == 0;
-    match method {
-        "CONNECT" => return Err(Answer::new(501, "CONNECT is not offered here")),
-        "TRACE" => return Err(Answer::new(405, "TRACE is not offered here")),
-        _ => {}
-    }
-    let form = read_uri(method, uri)?;
+    check_method(method)?;
+    let form = read_uri(method, uri, via)?;
     let headers = &*request.headers;
-    let kinds = fields::kinds(headers);
+    let mut kinds = fields::kinds(headers);
     let seen = Seen::read(headers, &kinds, is_1_0)?;
     let (body, expects_continue) = seen.framing(is_1_0, limits.body_bytes)?;
 
@@ -113,15 +121,22 @@ pub(crate) fn read_request(
         return Err(bad("the Host field is missing"));
     }
     target.fill(method, &form, named)?;
-    let host = named.unwrap_or(via.fallback_host.as_bytes());
+    let host = named.unwrap_or(via.fallback_host());
     write_start(method, &form, host, out);
+    let kept = seen.decide_ids(headers, &kinds, &mut target.ids, source);
+    seen.keep(kept, &body, &mut kinds);
     let is_kept = |at: usize| {
         kinds[at] == Field::Other
             && !(seen.connection.names_fields
                 && fields::is_named(headers, &kinds, headers[at].name.as_bytes()))
     };
     fields::copy_kept(head, headers, is_kept, out);
-    write_end(via, host, seen.content_length, &body, out);
+    target.client = via.write(headers, host, out);
+    target.ids.write_made(kept, out);
+    let upgrade = if is_1_0 || !body.is_done() { None } else { seen.upgrade() };
+    let takes_trailers = !is_1_0 && seen.takes_trailers;
+    write_wishes(upgrade.as_deref(), takes_trailers, out);
+    write_end(seen.content_length, &body, out);
     Ok(RequestHead {
         is_head: method == "HEAD",
         is_idempotent: matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS"),
@@ -129,7 +144,18 @@ pub(crate) fn read_request(
         keep_alive: if is_1_0 { seen.connection.keep_alive } else { true } && !seen.connection.close,
         body,
         expects_continue,
+        takes_trailers,
+        upgrade,
     })
+}
+
+fn check_method(method: &str) -> Result<(), Answer> {
+    match method {
+        "CONNECT" => Err(Answer::new(501, "CONNECT is not offered here")),
+        "TRACE" => Err(Answer::new(405, "TRACE is not offered here")),
+        _ if method.len() > METHOD_BYTES_MAX => Err(Answer::new(501, "the method is longer than any")),
+        _ => Ok(()),
+    }
 }
 
 fn refusal(error: httparse::Error, head: &[u8]) -> Answer {
@@ -163,7 +189,7 @@ struct Uri<'a> {
     path_and_query: &'a str,
 }
 
-fn read_uri<'a>(method: &str, uri: &'a str) -> Result<Uri<'a>, Answer> {
+fn read_uri<'a>(method: &str, uri: &'a str, via: &Via) -> Result<Uri<'a>, Answer> {
     if uri.contains('#') {
         return Err(bad("a request target has no fragment"));
     }
@@ -176,10 +202,13 @@ fn read_uri<'a>(method: &str, uri: &'a str) -> Result<Uri<'a>, Answer> {
             _ => Err(bad("the target * is for OPTIONS only")),
         };
     }
-    let rest = match uri.split_at_checked(7) {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http://") => rest,
-        _ => return Err(bad("the request target is neither a path nor an http address")),
+    let after = |scheme: &str| {
+        let (start, rest) = uri.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
     };
+    let rest = after("http://")
+        .or_else(|| after("https://").filter(|_| via.is_https()))
+        .ok_or(bad("the request target is neither a path nor an http address"))?;
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path_and_query) = rest.split_at(end);
     let path_and_query = if method == "OPTIONS" && path_and_query.is_empty() { "*" } else { path_and_query };
@@ -204,6 +233,8 @@ impl Target {
         self.method.clear();
         self.path.clear();
         self.host.clear();
+        self.client = None;
+        self.ids.clear();
     }
 }
 
@@ -215,14 +246,41 @@ struct Seen<'a> {
     chunked: bool,
     connection: ConnectionTokens,
     expect: Option<&'a [u8]>,
+    takes_trailers: bool,
+    has_trailer: bool,
+    has_tracestate: bool,
+    upgrade: Once<'a>,
+    request_id: Once<'a>,
+    traceparent: Once<'a>,
+}
+
+/// A field that counts if it is there once.
+#[derive(Debug, Default, Clone, Copy)]
+enum Once<'a> {
+    #[default]
+    No,
+    At(usize, &'a [u8]),
+    Often,
+}
+
+impl<'a> Once<'a> {
+    fn add(&mut self, at: usize, value: &'a [u8]) {
+        *self = if matches!(self, Self::No) { Self::At(at, value) } else { Self::Often };
+    }
 }
 
 impl<'a> Seen<'a> {
     fn read(headers: &[Header<'a>], kinds: &[Field], is_1_0: bool) -> Result<Self, Answer> {
         let mut seen = Self::default();
-        for (header, kind) in headers.iter().zip(kinds) {
+        for (at, (header, kind)) in headers.iter().zip(kinds).enumerate() {
             match kind {
                 Field::Other | Field::KeepAlive | Field::Draining | Field::Dropped => {}
+                Field::Te => seen.takes_trailers |= fields::takes_trailers(header.value),
+                Field::Trailer => seen.has_trailer = true,
+                Field::Upgrade => seen.upgrade.add(at, header.value),
+                Field::RequestId => seen.request_id.add(at, header.value),
+                Field::Traceparent => seen.traceparent.add(at, header.value),
+                Field::Tracestate => seen.has_tracestate = true,
                 Field::Host if seen.host.is_some() => return Err(bad("there is more than one Host field")),
                 Field::Host => seen.host = Some(header.value),
                 Field::ContentLength if seen.content_length.is_some() => {
@@ -260,6 +318,47 @@ impl<'a> Seen<'a> {
         Ok(())
     }
 
+    /// The ids of the request; a field that `Connection` names is not there.
+    fn decide_ids(&self, headers: &[Header<'_>], kinds: &[Field], ids: &mut Ids, source: &IdSource) -> Kept {
+        let value = |field: Once<'a>| match field {
+            Once::At(at, _)
+                if self.connection.names_fields
+                    && fields::is_named(headers, kinds, headers[at].name.as_bytes()) =>
+            {
+                None
+            }
+            Once::At(_, value) => Some(value),
+            Once::No | Once::Often => None,
+        };
+        ids.decide(value(self.request_id), value(self.traceparent), source)
+    }
+
+    /// Marks fields that are passed on because of what others say.
+    fn keep(&self, kept: Kept, body: &BodyReader, kinds: &mut [Field]) {
+        for (field, is_kept) in [(self.request_id, kept.request_id), (self.traceparent, kept.trace)] {
+            if let (Once::At(at, _), true) = (field, is_kept) {
+                kinds[at] = Field::Other;
+            }
+        }
+        let has_trailer = self.has_trailer && matches!(body, BodyReader::Chunked(_));
+        let has_tracestate = self.has_tracestate && kept.trace;
+        if has_trailer || has_tracestate {
+            for kind in kinds {
+                if has_trailer && *kind == Field::Trailer || has_tracestate && *kind == Field::Tracestate {
+                    *kind = Field::Other;
+                }
+            }
+        }
+    }
+
+    /// What is offered to the instance.
+    fn upgrade(&self) -> Option<Box<[u8]>> {
+        match self.upgrade {
+            Once::At(_, value) if self.connection.upgrade => upgrade::offered(value),
+            _ => None,
+        }
+    }
+
     fn framing(&self, is_1_0: bool, body_bytes_max: u64) -> Result<(BodyReader, bool), Answer> {
         let body = match (self.chunked, self.content_length) {
             (true, Some(_)) => return Err(bad("Transfer-Encoding and Content-Length exclude each other")),
@@ -294,18 +393,28 @@ fn write_start(method: &str, uri: &Uri<'_>, host: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn write_end(via: &Via, host: &[u8], content_length: Option<u64>, body: &BodyReader, out: &mut Vec<u8>) {
-    out.extend_from_slice(&via.forwarded);
-    out.extend_from_slice(host);
+/// Appends what the client wants of this hop, and we of the next.
+fn write_wishes(upgrade: Option<&[u8]>, takes_trailers: bool, out: &mut Vec<u8>) {
+    if let Some(upgrade) = upgrade {
+        out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: ");
+        out.extend_from_slice(upgrade);
+        out.extend_from_slice(b"\r\n");
+    } else if takes_trailers {
+        out.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
+    }
+}
+
+fn write_end(content_length: Option<u64>, body: &BodyReader, out: &mut Vec<u8>) {
     match (body, content_length) {
-        (BodyReader::Chunked(_), _) => out.extend_from_slice(b"\r\nTransfer-Encoding: chunked"),
+        (BodyReader::Chunked(_), _) => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         (_, Some(length)) => {
-            out.extend_from_slice(b"\r\nContent-Length: ");
+            out.extend_from_slice(b"Content-Length: ");
             out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+            out.extend_from_slice(b"\r\n");
         }
         (_, None) => {}
     }
-    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use model::chunked::ChunkDecoder;
 use crate::h1::FIELDS_MAX;
 use crate::h1::body::{BodyReader, BodyWriter};
 use crate::h1::fields::{self, ConnectionTokens, Field};
+use crate::h1::upgrade;
 
 /// What the request was, as far as the response depends on it.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +23,8 @@ pub(crate) struct Asked {
     pub(crate) is_1_0: bool,
     /// The connection to the client may go on.
     pub(crate) keep_alive: bool,
+    /// The client takes trailers.
+    pub(crate) takes_trailers: bool,
 }
 
 /// A response that cannot be passed on, and why.
@@ -45,6 +48,8 @@ pub(crate) struct ResponseHead {
     pub(crate) reuse_for: Option<Duration>,
     /// The instance says that it is draining.
     pub(crate) is_draining: bool,
+    /// What follows the body is passed on.
+    pub(crate) has_trailers: bool,
 }
 
 impl ResponseHead {
@@ -55,17 +60,24 @@ impl ResponseHead {
 
     /// Whether the final response is still to come.
     pub(crate) fn is_interim(&self) -> bool {
-        self.status < 200
+        self.status < 200 && !self.is_switch()
+    }
+
+    /// Whether both sides go on with another protocol.
+    pub(crate) fn is_switch(&self) -> bool {
+        self.status == 101
     }
 }
 
-/// Reads the whole head `head` and appends the head for the client to `out`.
+/// Reads the whole head `head` and appends the head for the client to `out`. The instance may take one of the
+/// protocols that it was `offered`.
 ///
 /// # Errors
 /// When it can not be read in exactly one way; `out` is then of no use.
 pub(crate) fn read_response(
     head: &[u8],
     asked: Asked,
+    offered: Option<&[u8]>,
     out: &mut Vec<u8>,
 ) -> Result<ResponseHead, BadResponse> {
     let mut room = [const { MaybeUninit::<Header<'_>>::uninit() }; FIELDS_MAX];
@@ -78,12 +90,13 @@ pub(crate) fn read_response(
     let (Some(status), Some(version)) = (response.code, response.version) else {
         return Err(BadResponse("its status line is not complete"));
     };
-    if status == 101 || !(100..=999).contains(&status) {
+    if !(100..=999).contains(&status) {
         return Err(BadResponse("its status is not one that was asked for"));
     }
     let headers = &*response.headers;
-    let kinds = fields::kinds(headers);
+    let mut kinds = fields::kinds(headers);
     let seen = Seen::read(headers, &kinds, version == 0)?;
+    let protocol = if status == 101 { Some(seen.protocol(offered, version == 0)?) } else { None };
     let has_no_body = status < 200 || status == 204 || status == 304;
     let body = seen.body(asked.is_head || has_no_body);
     let (writer, keep_alive) = match (&body, asked.is_1_0) {
@@ -91,6 +104,14 @@ pub(crate) fn read_response(
         (_, true) => (BodyWriter::Plain, false),
         (_, false) => (BodyWriter::Chunked, asked.keep_alive),
     };
+    let has_trailers = asked.takes_trailers && writer == BodyWriter::Chunked && seen.chunked;
+    for kind in &mut kinds[..headers.len()] {
+        match kind {
+            Field::RequestId | Field::Traceparent | Field::Tracestate => *kind = Field::Other,
+            Field::Trailer if has_trailers => *kind = Field::Other,
+            _ => {}
+        }
+    }
     write_status(status, response.reason.unwrap_or_default(), out);
     let is_kept = |at: usize| {
         kinds[at] == Field::Other
@@ -99,12 +120,18 @@ pub(crate) fn read_response(
     };
     fields::copy_kept(head, headers, is_kept, out);
     let length = if status < 200 || status == 204 { None } else { seen.content_length };
+    if let Some(protocol) = protocol {
+        out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: ");
+        out.extend_from_slice(protocol);
+        out.extend_from_slice(b"\r\n");
+    }
     write_end(status, length, writer, asked, keep_alive, out);
     Ok(ResponseHead {
         status,
         is_reusable: seen.is_reusable(version == 0) && !matches!(body, BodyReader::UntilEnd),
         reuse_for: seen.reuse_for,
         is_draining: status == 503 && seen.draining,
+        has_trailers,
         body,
         writer,
         keep_alive,
@@ -112,7 +139,9 @@ pub(crate) fn read_response(
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct Seen<'a> {
+    upgrade: Option<&'a [u8]>,
+    upgrades: usize,
     content_length: Option<u64>,
     chunked: bool,
     connection: ConnectionTokens,
@@ -120,12 +149,24 @@ struct Seen {
     draining: bool,
 }
 
-impl Seen {
-    fn read(headers: &[Header<'_>], kinds: &[Field], is_1_0: bool) -> Result<Self, BadResponse> {
+impl<'a> Seen<'a> {
+    fn read(headers: &[Header<'a>], kinds: &[Field], is_1_0: bool) -> Result<Self, BadResponse> {
         let mut seen = Self::default();
         for (header, kind) in headers.iter().zip(kinds) {
             match kind {
-                Field::Other | Field::Host | Field::Expect | Field::Dropped => {}
+                Field::Other
+                | Field::Host
+                | Field::Expect
+                | Field::Te
+                | Field::Trailer
+                | Field::RequestId
+                | Field::Traceparent
+                | Field::Tracestate
+                | Field::Dropped => {}
+                Field::Upgrade => {
+                    seen.upgrade = Some(header.value);
+                    seen.upgrades += 1;
+                }
                 Field::ContentLength => {
                     let length = fields::content_length(header.value);
                     let length = length.ok_or(BadResponse("its Content-Length is not a plain number"))?;
@@ -151,6 +192,25 @@ impl Seen {
             return Err(BadResponse("it has both Transfer-Encoding and Content-Length"));
         }
         Ok(seen)
+    }
+
+    /// The protocol that a 101 goes on with: one of those that were offered, and no body.
+    fn protocol(&self, offered: Option<&[u8]>, is_1_0: bool) -> Result<&'a [u8], BadResponse> {
+        let offered = offered.ok_or(BadResponse("it switches protocols, which was not asked for"))?;
+        let is_plain = self.content_length.is_none() && !self.chunked && !is_1_0;
+        match self.upgrade {
+            Some(protocol)
+                if is_plain
+                    && self.upgrades == 1
+                    && self.connection.upgrade
+                    && upgrade::is_taken(offered, protocol) =>
+            {
+                Ok(protocol)
+            }
+            _ => {
+                Err(BadResponse("it switches to a protocol that was not offered, or does not say so plainly"))
+            }
+        }
     }
 
     fn body(&self, has_none: bool) -> BodyReader {
@@ -206,14 +266,22 @@ mod tests {
     use super::*;
     use crate::h1::scan::HeadScan;
 
-    const ASKED: Asked = Asked { is_head: false, is_1_0: false, keep_alive: true };
+    const ASKED: Asked = Asked { is_head: false, is_1_0: false, keep_alive: true, takes_trailers: false };
 
     fn read(head: &str, asked: Asked) -> Result<(ResponseHead, String), BadResponse> {
+        read_offered(head, asked, None)
+    }
+
+    fn read_offered(
+        head: &str,
+        asked: Asked,
+        offered: Option<&[u8]>,
+    ) -> Result<(ResponseHead, String), BadResponse> {
         if !matches!(HeadScan::default().find_end(head.as_bytes()), Ok(Some(end)) if end == head.len()) {
             return Err(BadResponse("scan"));
         }
         let mut out = Vec::new();
-        let response = read_response(head.as_bytes(), asked, &mut out)?;
+        let response = read_response(head.as_bytes(), asked, offered, &mut out)?;
         Ok((response, String::from_utf8(out).unwrap()))
     }
 
@@ -308,5 +376,59 @@ mod tests {
         let (response, out) = read("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", ASKED).unwrap();
         assert!(response.is_interim());
         assert_eq!(out, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+    }
+
+    #[test]
+    fn a_switch_is_taken_only_for_what_was_offered() {
+        let head = |fields: &str| format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n");
+        let offered = Some(&b"irc, websocket"[..]);
+        let good =
+            head("Upgrade: WebSocket\r\nConnection: x, upgrade\r\nX: hop\r\nSec-WebSocket-Accept: y\r\n");
+        let (response, out) = read_offered(&good, ASKED, offered).unwrap();
+        assert!(response.is_switch() && !response.is_interim() && response.body.is_done());
+        assert_eq!(
+            out,
+            "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: y\r\nConnection: Upgrade\r\n\
+             Upgrade: WebSocket\r\n\r\n"
+        );
+        for (fields, offered) in [
+            ("Upgrade: websocket\r\nConnection: upgrade\r\n", None),
+            ("Upgrade: h2c\r\nConnection: upgrade\r\n", offered),
+            ("Upgrade: irc, websocket\r\nConnection: upgrade\r\n", offered),
+            ("Upgrade: irc\r\nUpgrade: irc\r\nConnection: upgrade\r\n", offered),
+            ("Upgrade: websocket\r\n", offered),
+            ("Connection: upgrade\r\n", offered),
+            ("Upgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 0\r\n", offered),
+            ("Upgrade: websocket\r\nConnection: upgrade\r\nTransfer-Encoding: chunked\r\n", offered),
+        ] {
+            assert!(read_offered(&head(fields), ASKED, offered).is_err(), "{fields}");
+        }
+        assert!(read_offered(&good.replace("HTTP/1.1", "HTTP/1.0"), ASKED, offered).is_err());
+    }
+
+    #[test]
+    fn trailers_are_announced_only_to_who_takes_them_and_gets_chunks() {
+        let takes = Asked { takes_trailers: true, ..ASKED };
+        let chunked = "HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let (response, out) = read(chunked, takes).unwrap();
+        assert!(response.has_trailers && out.contains("\r\nTrailer: X-Sum\r\n"));
+        for (head, asked) in [
+            (chunked, ASKED),
+            (chunked, Asked { is_1_0: true, ..takes }),
+            (chunked, Asked { is_head: true, ..takes }),
+            ("HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nContent-Length: 5\r\n\r\n", takes),
+            ("HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\n\r\n", takes),
+            ("HTTP/1.1 204 No Content\r\nTrailer: X-Sum\r\n\r\n", takes),
+        ] {
+            let (response, out) = read(head, asked).unwrap();
+            assert!(!response.has_trailers && !out.contains("Trailer"), "{head}");
+        }
+    }
+
+    #[test]
+    fn ids_of_an_answer_are_the_instances_business() {
+        let fields = "X-Request-Id: a b\r\ntraceparent: x\r\ntracestate: y\r\n";
+        let (_, out) = read(&format!("HTTP/1.1 204 No\r\n{fields}\r\n"), ASKED).unwrap();
+        assert_eq!(out, format!("HTTP/1.1 204 No\r\n{fields}\r\n"));
     }
 }

@@ -21,10 +21,16 @@ fn requests_on_one_connection_share_one_connection_to_the_instance() {
     }
     assert_eq!(instance.connections(), 1);
     let seen = instance.seen().pop().unwrap();
+    let id = seen.field("X-Request-Id").unwrap();
+    let parent = seen.field("traceparent").unwrap();
+    assert!(parent.starts_with(&format!("00-{id}-")), "{parent}");
     assert_eq!(
         seen.head,
-        "GET /a?b HTTP/1.1\r\nHost: shop\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n\
-         X-Forwarded-Host: shop\r\n\r\n"
+        format!(
+            "GET /a?b HTTP/1.1\r\nHost: shop\r\nX-Forwarded-For: 127.0.0.1\r\nX-Real-IP: 127.0.0.1\r\n\
+             X-Forwarded-Proto: http\r\nX-Forwarded-Host: shop\r\nX-Request-Id: {id}\r\n\
+             traceparent: {parent}\r\n\r\n"
+        )
     );
 }
 
@@ -268,7 +274,8 @@ fn the_access_log_has_a_line_for_each_request_without_its_query() {
     assert!(lines.iter().any(|line| {
         line.contains(
             r#""client":"127.0.0.1","tls":false,"method":"GET","host":"a","path":"/secret","status":200,"#,
-        ) && line.contains(r#""retries":0,"service":"web","release":"1","instance":"web@1/0"}"#)
+        ) && line.contains(r#""retries":0,"request_id":""#)
+            && line.contains(r#"","service":"web","release":"1","instance":"web@1/0"}"#)
     }));
     assert!(lines.iter().any(|line| line.contains(r#""status":400"#)));
     assert!(!text.contains("token"));

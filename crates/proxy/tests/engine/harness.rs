@@ -124,11 +124,12 @@ impl Peer {
             loop {
                 let size = self.until("\r\n")?;
                 let size = usize::from_str_radix(size.trim_end(), 16).unwrap();
-                let data = self.exactly(size + 2)?;
-                message.body.extend_from_slice(&data[..size]);
                 if size == 0 {
+                    while self.until("\r\n")? != "\r\n" {}
                     return Some(message);
                 }
+                let data = self.exactly(size + 2)?;
+                message.body.extend_from_slice(&data[..size]);
             }
         }
         match message.field("Content-Length").map(|length| length.parse().unwrap()) {

@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod answers;
 mod balance;
 mod connections;
 mod corpus;
 mod ejections;
+mod forwarded;
 mod forwarding;
 mod harness;
 mod holds;
@@ -18,4 +20,7 @@ mod smuggling;
 mod sticky;
 mod swaps;
 mod tls;
+mod trailers;
+mod tunnels;
 mod weights;
+mod whole_limit;
