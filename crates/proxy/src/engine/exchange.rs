@@ -513,13 +513,12 @@ impl<'a> Exchange<'a> {
                 return Err(ended);
             }
             if response.is_switch() {
-                let is_sent = self.upload.is_sent();
+                if !self.upload.is_sent() {
+                    self.answer.bytes.truncate(before);
+                    return Err(Ended::Bad("it switches before it was asked"));
+                }
                 self.response = Some(response);
-                return Err(if is_sent {
-                    Ended::Switched
-                } else {
-                    Ended::Bad("it switches before it was asked")
-                });
+                return Err(Ended::Switched);
             }
             if !response.is_interim() {
                 self.policy.mark(&mut self.answer.bytes);
