@@ -6,6 +6,7 @@ mod answers;
 mod balance;
 mod connections;
 mod corpus;
+mod edges;
 mod ejections;
 mod forwarded;
 mod forwarding;

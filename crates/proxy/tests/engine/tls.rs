@@ -457,3 +457,37 @@ fn a_client_that_has_left_during_its_handshake_costs_nothing() {
     }
     assert!(serves(&rig, &certificate, "shop.example"));
 }
+
+#[test]
+fn a_tunnel_carries_both_ways_through_tls() {
+    let instance = Instance::start(|peer, _| {
+        if peer.request().is_some() {
+            peer.send(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Content-Language: en\r\n\r\n",
+            );
+            while let Some(byte) = peer.exactly(1) {
+                peer.send(byte);
+            }
+        }
+    });
+    let files = Files::new();
+    let certificate = files.write("a", &["shop.example"]);
+    let rig = rig(&[instance.address], vec![files.pair("a")]);
+    let mut client = Client::connect(&rig, trusting(&certificate), "shop.example");
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly ");
+    let text = "x".repeat(100_000);
+    for part in [&text, "end"] {
+        client.send(part);
+    }
+    let expected = format!("early {text}end");
+    while !client.buffer.ends_with(b"end") {
+        client.more().unwrap();
+    }
+    let at = client.buffer.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    assert!(client.buffer.starts_with(b"HTTP/1.1 101 "));
+    assert_eq!(&client.buffer[at..], expected.as_bytes());
+    client.stream.conn.send_close_notify();
+    client.stream.flush().unwrap();
+    assert!(client.more().is_err_and(|error| error.kind() == ErrorKind::UnexpectedEof));
+}
