@@ -42,35 +42,44 @@ pub(crate) enum Field {
 
 /// What the field `name` is, in any case.
 pub(crate) fn classify(name: &[u8]) -> Field {
+    // Most names begin with no letter of ours: nothing else of them has to be looked at.
+    match name.first().map(|first| first | 0x20) {
+        Some(b'c' | b'e' | b'f' | b'h' | b'k' | b'p' | b't' | b'u' | b'x') => {}
+        _ => return Field::Other,
+    }
     match known(name) {
-        Field::Other if name.contains(&b'_') => translated(name),
+        Field::Other if memchr::memchr(b'_', name).is_some() => translated(name),
         field => field,
     }
 }
 
+/// Told by length and first letter before anything is compared.
 fn known(name: &[u8]) -> Field {
+    let Some(first) = name.first() else { return Field::Other };
     let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
-    match name.len() {
-        2 if is("te") => Field::Te,
-        4 if is("host") => Field::Host,
+    match (name.len(), first | 0x20) {
+        (2, b't') if is("te") => Field::Te,
+        (4, b'h') if is("host") => Field::Host,
         // Names a proxy to CGI programs that trust HTTP_PROXY.
-        5 if is("proxy") => Field::Dropped,
-        6 if is("expect") => Field::Expect,
-        7 if is("trailer") => Field::Trailer,
-        7 if is("upgrade") => Field::Upgrade,
-        9 if is("forwarded") || is("x-real-ip") => Field::Dropped,
-        10 if is("connection") => Field::Connection,
-        10 if is("keep-alive") => Field::KeepAlive,
-        10 if is("tracestate") => Field::Tracestate,
-        11 if is("traceparent") => Field::Traceparent,
-        12 if is("x-request-id") => Field::RequestId,
-        14 if is("content-length") => Field::ContentLength,
+        (5, b'p') if is("proxy") => Field::Dropped,
+        (6, b'e') if is("expect") => Field::Expect,
+        (7, b't') if is("trailer") => Field::Trailer,
+        (7, b'u') if is("upgrade") => Field::Upgrade,
+        (9, b'f') if is("forwarded") => Field::Dropped,
+        (9, b'x') if is("x-real-ip") => Field::Dropped,
+        (10, b'c') if is("connection") => Field::Connection,
+        (10, b'k') if is("keep-alive") => Field::KeepAlive,
+        (10, b't') if is("tracestate") => Field::Tracestate,
+        (11, b't') if is("traceparent") => Field::Traceparent,
+        (12, b'x') if is("x-request-id") => Field::RequestId,
+        (14, b'c') if is("content-length") => Field::ContentLength,
         // Of an upgrade to HTTP/2, which is never passed on.
-        14 if is("http2-settings") => Field::Dropped,
-        16 if is("proxy-connection") => Field::Dropped,
-        17 if is("transfer-encoding") => Field::TransferEncoding,
-        17 if is("handover-draining") => Field::Draining,
-        _ if has_prefix(name, b"x-forwarded-") || has_prefix(name, b"handover-") => Field::Dropped,
+        (14, b'h') if is("http2-settings") => Field::Dropped,
+        (16, b'p') if is("proxy-connection") => Field::Dropped,
+        (17, b't') if is("transfer-encoding") => Field::TransferEncoding,
+        (17, b'h') if is("handover-draining") => Field::Draining,
+        (_, b'x') if has_prefix(name, b"x-forwarded-") => Field::Dropped,
+        (_, b'h') if has_prefix(name, b"handover-") => Field::Dropped,
         _ => Field::Other,
     }
 }
@@ -179,7 +188,8 @@ pub(crate) fn authority(value: &[u8]) -> Option<Authority<'_>> {
     } else {
         let end = value.iter().position(|byte| *byte == b':').unwrap_or(value.len());
         let name = &value[..end];
-        if !name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte)) {
+        if !name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'))
+        {
             return None;
         }
         (name.strip_suffix(b".").unwrap_or(name), &value[end..])

@@ -223,7 +223,8 @@ impl Target {
         self.path.extend_from_slice(if path.starts_with('/') { path.as_bytes() } else { b"/" });
         if let Some(named) = named {
             let authority = fields::authority(named).ok_or(bad("the host is not a name or an address"))?;
-            self.host.extend(authority.host.iter().map(u8::to_ascii_lowercase));
+            self.host.extend_from_slice(authority.host);
+            self.host.make_ascii_lowercase();
         }
         Ok(())
     }
