@@ -5,9 +5,11 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "chores talk to a terminal")]
 
 mod bench;
+mod clients;
 mod fuzz;
 mod shell;
 mod sim;
+mod strict;
 mod system;
 mod test;
 mod tidy;
@@ -23,7 +25,8 @@ usage: cargo xtask CHORE
   torture [ARGS…]   clients that never retry, during deploys, rollbacks and crashes (--small, --peers, --json)
   bench [ARGS…]     sizes, memory, threads (--build); `bench proxy`: the data plane beside nginx and HAProxy
   sim [--seeds N]   the simulated world over N seeds; `--first S --seeds 1 --all` shows one of them
-  fuzz [TARGET…]    libFuzzer on the targets of package `fuzz`, ten minutes each (--seconds N, --keep)";
+  fuzz [TARGET…]    libFuzzer on the targets of package `fuzz`, ten minutes each (--seconds N, --keep)
+  strict [ARGS…]    mutated requests to other people's origins: all must see the same (--requests N, --seed N)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(rest),
         "sim" => sim::run(rest),
         "fuzz" => fuzz::run(rest),
+        "strict" => strict::run(rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

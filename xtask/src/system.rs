@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::shell;
 
 /// Program that must be there, and the Debian package that brings it.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 15] = [
     ("nginx", "nginx"),
     ("haproxy", "haproxy"),
     ("h2load", "nghttp2-client"),
@@ -18,6 +18,11 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("python3", "python3"),
     ("go", "golang-go"),
     ("node", "nodejs"),
+    ("npm", "npm"),
+    ("apache2", "apache2"),
+    ("chromium", "chromium"),
+    ("slowhttptest", "slowhttptest"),
+    ("prlimit", "util-linux"),
     ("promtool", "prometheus"),
     ("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64"),
 ];

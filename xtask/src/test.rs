@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::{shell, system, tidy};
+use crate::{clients, shell, system, tidy};
 
 /// Counted test results of all stages so far.
 #[derive(Default)]
@@ -37,7 +37,10 @@ impl Tally {
 type Stage = (&'static str, fn(&mut Tally) -> Result<(), String>);
 
 const STAGES: [Stage; 9] = [
-    ("packages", |_| system::ensure_packages()),
+    ("packages", |_| {
+        system::ensure_packages()?;
+        clients::ensure()
+    }),
     ("target", |_| system::ensure_windows_target()),
     ("fmt", |_| shell::run(&mut shell::cargo(&["fmt", "--all", "--check"]))),
     ("tidy", |_| tidy::run(&[])),

@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod peers;
 pub mod sandbox;
 pub mod status;
+pub mod strict;
 pub mod system;
 pub mod torture;
 pub mod wait;

@@ -409,7 +409,7 @@ pub fn victim() -> PathBuf {
 }
 
 /// A binary of the same build: test binaries lie one folder deeper than others.
-fn beside_this_binary(name: &str) -> PathBuf {
+pub fn beside_this_binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("the own path is known");
     let folder = own.parent().expect("invariant: a file has a folder");
     let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };

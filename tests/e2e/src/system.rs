@@ -157,6 +157,18 @@ pub fn notify(text: &str) {
 #[cfg(not(unix))]
 pub fn notify(_: &str) {}
 
+/// As many descriptors as this process may have.
+#[cfg(unix)]
+pub fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("limits can be read");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the limit can be raised");
+}
+
+/// Nothing to raise on this system.
+#[cfg(not(unix))]
+pub fn raise_descriptor_limit() {}
+
 /// Makes it readable and enterable by its owner only.
 #[cfg(unix)]
 pub fn make_private(path: &Path) {

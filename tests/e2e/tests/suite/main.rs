@@ -4,10 +4,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails as a test does")]
 
+mod abuse;
 mod admin;
 mod bad_habits;
 mod bad_services;
 mod changes;
+mod clients;
 mod command_line;
 mod crashes;
 mod demo;
@@ -16,5 +18,6 @@ mod examples;
 mod observed;
 mod starting;
 mod stopping;
+mod strictness;
 mod supervision;
 mod supervision_life;
