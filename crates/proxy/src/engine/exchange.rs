@@ -528,6 +528,7 @@ impl<'a> Exchange<'a> {
             }
             self.state.interims += 1;
             if self.state.interims > INTERIM_MAX {
+                self.answer.bytes.truncate(before);
                 return Err(Ended::Bad("it has too many interim responses"));
             }
             // 100 is ours to give, and an old client knows none of them.

@@ -18,7 +18,8 @@ const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
 
 type Script = fn(&mut Peer);
 
-/// What an instance may do wrong, and the statuses that its client may see (0: an end without an answer).
+/// What an instance may do wrong, and the statuses that its client may see (0: an end without an answer). The second
+/// request of each may come on the connection of the first.
 const HABITS: [(&str, Script, &[u16]); 24] = [
     ("closes at once", |_| {}, &[502]),
     ("closes after the head", |peer| drop(peer.head()), &[502]),
@@ -63,7 +64,7 @@ const HABITS: [(&str, Script, &[u16]); 24] = [
             peer.send(ok("early"));
             drop(peer.rest());
         },
-        &[200],
+        &[200, 504],
     ),
     (
         "switches without being asked",

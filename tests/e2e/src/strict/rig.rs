@@ -101,21 +101,19 @@ impl Rig {
         self.new_lines(path)
     }
 
-    /// Whole lines that were appended to a file since the last look.
+    /// Whole lines that were appended to a file since the last look, also when it was put aside meanwhile.
     fn new_lines(&mut self, path: PathBuf) -> Vec<String> {
-        use std::io::{Read, Seek, SeekFrom};
-        let Ok(mut file) = std::fs::File::open(&path) else { return Vec::new() };
-        let from = self.read.entry(path).or_default();
-        if file.metadata().is_ok_and(|metadata| metadata.len() < *from) {
+        let from = self.read.entry(path.clone()).or_default();
+        let mut bytes = Vec::new();
+        if std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() < *from) {
+            bytes = read_from(&PathBuf::from(format!("{}.1", path.display())), *from);
             *from = 0;
         }
-        let mut bytes = Vec::new();
-        if file.seek(SeekFrom::Start(*from)).is_err() || file.read_to_end(&mut bytes).is_err() {
-            return Vec::new();
-        }
-        let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        *from += end as u64;
-        String::from_utf8_lossy(&bytes[..end]).lines().map(str::to_owned).collect()
+        let mut newest = read_from(&path, *from);
+        newest.truncate(newest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1));
+        *from += newest.len() as u64;
+        bytes.append(&mut newest);
+        String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
     }
 
     /// Lines of Handover's own that tell of a panic.
@@ -123,6 +121,17 @@ impl Rig {
         let logs = self.sandbox.logs();
         logs.lines().filter(|line| line.contains("panicked")).map(str::to_owned).collect()
     }
+}
+
+fn read_from(path: &Path, from: u64) -> Vec<u8> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::Start(from))?;
+        file.read_to_end(&mut bytes)
+    });
+    // A file that is not there yet has no lines yet.
+    if read.is_ok() { bytes } else { Vec::new() }
 }
 
 fn log_path(folder: &Path, origin: &str) -> PathBuf {

@@ -121,3 +121,69 @@ fn chromium_loads_a_page_of_a_hundred_parts() {
     let page = run(browser.arg(format!("{}/page", base(&sandbox))));
     assert!(page.contains(&format!("<p id=\"loaded\">{PAGE_PARTS}</p>")), "{page}");
 }
+
+/// A WebSocket service that says everything again.
+fn ws_echo() -> Sandbox {
+    let python = installed("python/bin/python").display().to_string();
+    let mut sandbox = Sandbox::new(Setup {
+        command: vec![python, "ws_echo.py".into()],
+        readiness: "tcp = true\nstartup_timeout = \"10s\"\n".into(),
+        ..Setup::default()
+    });
+    std::fs::copy(sources().join("ws_echo.py"), sandbox.folder().join("source/1/ws_echo.py")).unwrap();
+    sandbox.up();
+    sandbox.wait_ready();
+    sandbox
+}
+
+#[test]
+fn websockets_of_python_and_node_work() {
+    let sandbox = ws_echo();
+    let address = format!("ws://{}/", sandbox.address());
+    let mut python = Command::new(installed("python/bin/python"));
+    assert!(run(python.arg(sources().join("ws_client.py")).arg(&address)).contains("all good"));
+    let mut node = Command::new("node");
+    node.arg(sources().join("ws_client.js")).arg(&address).arg(installed("node/node_modules/ws"));
+    assert!(run(&mut node).contains("all good"));
+}
+
+/// Cases of the Autobahn suite that take milliseconds; the others measure rates and compression.
+const AUTOBAHN: [&str; 8] = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*"];
+
+/// What the cases came to: name, and whether it and its close failed.
+fn autobahn(address: &str, folder: &Path) -> std::collections::BTreeMap<String, (String, String)> {
+    let mut kosoku = Command::new(installed("python/bin/kosoku"));
+    kosoku.args(["-p", "4", "-o"]).arg(folder);
+    for case in AUTOBAHN {
+        kosoku.args(["-i", case]);
+    }
+    // It says by its exit code that a case failed; which is in the report.
+    let ran = kosoku.arg(address).output().unwrap();
+    let report = std::fs::read(folder.join("index.json"));
+    let report = report.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&ran.stderr)));
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    let cases = report.as_object().unwrap().values().next().unwrap().as_object().unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let verdict = |case: &serde_json::Value| (text(&case["behavior"]), text(&case["behaviorClose"]));
+    cases.iter().map(|(name, case)| (name.clone(), verdict(case))).collect()
+}
+
+#[test]
+fn the_cases_of_autobahn_come_to_the_same_with_handover_and_without() {
+    let sandbox = ws_echo();
+    let instance = sandbox.status().instances("shop")[0].address.unwrap();
+    let direct = autobahn(&format!("ws://{instance}"), &sandbox.folder().join("direct"));
+    let through = autobahn(&format!("ws://{}", sandbox.address()), &sandbox.folder().join("through"));
+    println!("{} cases", through.len());
+    assert!(through.len() > 240);
+    let failed = |verdict: &(String, String)| {
+        verdict.0 == "FAILED" || verdict.1.contains("WRONG") || verdict.1.contains("UNCLEAN")
+    };
+    for (name, verdict) in &through {
+        assert!(
+            !failed(verdict) || failed(&direct[name]),
+            "{name}: {:?} without, {verdict:?} with",
+            direct[name]
+        );
+    }
+}
