@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use agent::controller::{Action, Asked};
 use agent::world::{Applied, ApplyRequest, Effect, Event, FleetRequest, Inventory};
@@ -67,6 +68,8 @@ struct Scene {
     /// Names that are looked up.
     asked: BTreeSet<String>,
     told: Vec<String>,
+    /// What proxies were told of the time that is left.
+    drains: Vec<Duration>,
     events: VecDeque<Event>,
 }
 
@@ -90,7 +93,8 @@ impl Scene {
     fn resume(record: Record, table: RouteTable) -> Self {
         let controller = Controller::resume(record.clone(), Instant::START, WallTime(0), 0).expect("ours");
         let (asked, told) = (BTreeSet::new(), Vec::new());
-        Self { controller, record, table, started: 0, asked, told, events: VecDeque::new() }
+        let drains = Vec::new();
+        Self { controller, record, table, started: 0, asked, told, drains, events: VecDeque::new() }
     }
 
     fn hear_inventory(&mut self, table: Option<RouteTable>) {
@@ -113,6 +117,7 @@ impl Scene {
                     self.events.push_back(Event::TableApplied { proxy: 1, generation: table.generation });
                     self.table = *table;
                 }
+                Action::Drain(left) => self.drains.push(left),
                 Action::Write(record) => {
                     self.record = *record;
                     self.controller.handle_written(Ok(()), Instant::START, WallTime(0));
@@ -412,4 +417,12 @@ fn nothing_of_a_fronted_service_can_be_deployed_or_stopped_and_it_can_be_taken_o
     assert_eq!(scene.endpoints(), ["api@external/0 10.0.0.5:1 Draining"]);
     scene.drained("api@external/0");
     assert!(!scene.table.services.contains_key("api") && !scene.record.services.contains_key("api"));
+}
+
+#[test]
+fn requests_to_services_that_are_not_started_here_finish_when_everything_stops() {
+    let mut scene = Scene::new(fronted(vec![tcp("10.0.0.5:1")], false));
+    scene.controller.stop_all(wire::link::StopLevel::Drain, Instant::START, WallTime(0));
+    scene.carry_out();
+    assert_eq!(scene.drains, [Duration::from_secs(30)]);
 }

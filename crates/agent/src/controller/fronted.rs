@@ -32,8 +32,9 @@ use crate::world::Severity;
 
 /// The one release that such a service has.
 const RELEASE: &str = "external";
-/// An endpoint that drains is listed for so long at most. Its requests finish all the same; nothing waits for them.
-const DRAIN_LISTED: Duration = Duration::from_secs(30);
+/// An endpoint that drains is listed for so long at most. Its requests finish all the same; nothing waits for them but
+/// the end of everything, which waits as long.
+pub(super) const DRAIN_LISTED: Duration = Duration::from_secs(30);
 /// Most endpoints of one service, those that drain included: names may have many addresses.
 const ENDPOINTS_MAX: usize = 1_024;
 

@@ -14,6 +14,7 @@ use model::instance::Hardness;
 use model::time::{Instant, WallTime};
 use wire::link::StopLevel;
 
+use super::fronted::DRAIN_LISTED;
 use super::{Action, Controller};
 use crate::world::{FleetRequest, Severity};
 
@@ -77,7 +78,9 @@ impl Controller {
         let Some(stopping) = self.stopping.as_mut().filter(|stopping| stopping.step == Step::Intended) else {
             return;
         };
-        let longest = self.services.values().map(|service| service.settings.stop.drain_timeout).max();
+        let ours = self.services.values().map(|service| service.settings.stop.drain_timeout);
+        // Services that are not started here have no such setting, and requests in flight all the same.
+        let longest = ours.chain(self.fronted.values().map(|_| DRAIN_LISTED)).max();
         let (text, deadline) = match stopping.level {
             StopLevel::Drain => ("stopping: requests in flight finish first", longest.unwrap_or_default()),
             StopLevel::SkipDrain => ("stopping without waiting for requests", Duration::ZERO),
