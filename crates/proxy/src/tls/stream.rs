@@ -315,11 +315,10 @@ impl TlsStream {
     /// Encrypts and writes as much of the pieces as one write is to have.
     fn poll_write_pieces(&mut self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let total: usize = pieces.iter().map(|piece| piece.len()).sum();
-        if !self.unsent.is_empty() {
-            ready!(self.poll_send(cx))?;
-            if self.promised > 0 {
-                return Poll::Ready(Ok(std::mem::take(&mut self.promised).min(total)));
-            }
+        ready!(self.poll_send(cx))?;
+        // Also where a read has sent it meanwhile.
+        if self.promised > 0 {
+            return Poll::Ready(Ok(std::mem::take(&mut self.promised).min(total)));
         }
         if self.reading == Reading::Broken || self.has_said_goodbye {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
@@ -468,4 +467,85 @@ fn encode(
 
 fn invalid(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::{Read, Write};
+    use std::thread::JoinHandle;
+
+    use rustls::pki_types::ServerName;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::tls::pair::tests::pem;
+
+    type Client = StreamOwned<ClientConnection, std::net::TcpStream>;
+
+    fn configs() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+        let (certificate, key) = pem(&["a.example"], 2_090);
+        let certificate = rustls::pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let provider = || Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).unwrap();
+        let client = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let server = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        (
+            Arc::new(client.unwrap().with_root_certificates(roots).with_no_client_auth()),
+            Arc::new(server.unwrap().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap()),
+        )
+    }
+
+    /// A session after its handshake, and its client on a thread of its own.
+    async fn session<T: Send + 'static>(
+        client: impl FnOnce(&mut Client) -> T + Send + 'static,
+    ) -> (TlsStream, JoinHandle<T>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (config, of_server) = configs();
+        let thread = std::thread::spawn(move || {
+            let session = ClientConnection::new(config, ServerName::try_from("a.example").unwrap()).unwrap();
+            let mut stream = StreamOwned::new(session, std::net::TcpStream::connect(address).unwrap());
+            while stream.conn.is_handshaking() {
+                stream.conn.complete_io(&mut stream.sock).unwrap();
+            }
+            client(&mut stream)
+        });
+        let mut stream =
+            TlsStream::new(listener.accept().await.unwrap().0, of_server, Rc::default()).unwrap();
+        poll_fn(|cx| stream.poll_handshake(cx)).await.unwrap();
+        (stream, thread)
+    }
+
+    #[tokio::test]
+    async fn what_a_read_sends_of_a_write_that_was_pending_is_not_sent_again() {
+        let data: Vec<u8> = (0..4_000_000_u32).flat_map(u32::to_le_bytes).collect();
+        let (begin, may_begin) = std::sync::mpsc::channel();
+        let (mut server, client) = session(move |client: &mut Client| {
+            may_begin.recv().unwrap();
+            let mut got = vec![0; 1 << 20];
+            client.read_exact(&mut got).unwrap();
+            client.write_all(b"x").unwrap();
+            client.read_to_end(&mut got).unwrap();
+            got
+        })
+        .await;
+        let mut sent = 0;
+        while let Poll::Ready(count) =
+            poll_fn(|cx| Poll::Ready(Pin::new(&mut server).poll_write(cx, &data[sent..]))).await
+        {
+            sent += count.unwrap();
+        }
+        begin.send(()).unwrap();
+        server.socket().writable().await.unwrap();
+        assert_eq!(server.read_u8().await.unwrap(), b'x');
+        server.write_all(&data[sent..]).await.unwrap();
+        server.shutdown().await.unwrap();
+        let got = client.join().unwrap();
+        assert!(got == data, "{} bytes of {}", got.len(), data.len());
+    }
 }
