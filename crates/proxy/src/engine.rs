@@ -50,6 +50,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use model::random::Random;
+use model::time::Instant;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use wire::routes::RouteTable;
@@ -117,6 +118,8 @@ pub struct Engine {
     events: mpsc::Receiver<Event>,
     ledger: Ledger,
     certificates: Certificates,
+    /// Of the clock that all threads share.
+    start: std::time::Instant,
     reports: u64,
 }
 
@@ -158,7 +161,7 @@ impl Engine {
             threads.push(thread);
         }
         let ledger = Ledger::new(count);
-        Ok(Self { commands: senders, threads, log, events, ledger, certificates, reports: 0 })
+        Ok(Self { commands: senders, threads, log, events, ledger, certificates, start, reports: 0 })
     }
 
     /// Every thread is to use `table`; `Notice::Applied` says when all do.
@@ -182,7 +185,8 @@ impl Engine {
 
     /// Accept no more, finish what is there, cut what is left at the deadline; `Notice::Empty` says when nothing is.
     pub fn drain(&mut self, deadline: Duration) {
-        self.tell(|| Command::Drain { deadline });
+        let until = Instant::from_start(self.start.elapsed()) + deadline;
+        self.tell(|| Command::Drain { until });
     }
 
     /// Asks for counters; the number comes back with them.

@@ -37,7 +37,7 @@ impl Patience {
     /// Looks at drain and time.
     pub(crate) fn look(&self, client: &Client<'_>, cx: &Context<'_>) -> Mood {
         let has_fired = client.slot.has_fired(cx);
-        if client.worker.is_cut() {
+        if client.worker.is_overdue() {
             return Mood::Cut;
         }
         if has_fired { Mood::Late } else { Mood::Waits }

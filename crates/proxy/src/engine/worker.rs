@@ -70,8 +70,8 @@ pub(crate) enum Command {
     Adopt(Box<accept::Accepted>),
     /// Accept no more, finish, and say when nobody is left.
     Drain {
-        /// Connections left then are cut.
-        deadline: Duration,
+        /// Connections left then are cut: the same time on every thread.
+        until: Instant,
     },
     /// Send counters.
     Report {
@@ -258,7 +258,7 @@ impl Worker {
                 }
             }
             Command::Adopt(accepted) => accept::adopt(self, *accepted),
-            Command::Drain { deadline } => self.start_drain(deadline),
+            Command::Drain { until } => self.start_drain(until),
             Command::Report { number } => self.report(number),
         }
     }
@@ -391,8 +391,7 @@ impl Worker {
         self.table.borrow().service(name).cloned()
     }
 
-    fn start_drain(&self, deadline: Duration) {
-        let until = self.clock.now() + deadline;
+    fn start_drain(&self, until: Instant) {
         match self.drain.get() {
             // The shorter one counts, whoever asked first.
             Drain::Until(before) if before <= until => return,
@@ -448,6 +447,16 @@ impl Worker {
     /// Whether connections end now, whatever they do.
     pub(crate) fn is_cut(&self) -> bool {
         matches!(self.drain.get(), Drain::Over(_) | Drain::Cut)
+    }
+
+    /// Whether the drain's deadline is over, cut or not. Threads cut one after the other: what the first of them frees
+    /// must not be taken by who waits on another, only to be cut too.
+    pub(crate) fn is_overdue(&self) -> bool {
+        match self.drain.get() {
+            Drain::Until(until) => self.clock.refresh() >= until,
+            Drain::Over(_) | Drain::Cut => true,
+            Drain::No | Drain::Empty => false,
+        }
     }
 
     fn report(&self, number: u64) {
@@ -523,10 +532,9 @@ impl Worker {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_drained_thread_still_serves_who_comes_late_from_another_one() {
+    fn worker() -> (Worker, mpsc::Receiver<Event>) {
         let (_commands_in, commands) = mpsc::channel(1);
-        let (events, mut told) = mpsc::channel(4);
+        let (events, told) = mpsc::channel(4);
         let worker = Worker::new(&Setup {
             index: 0,
             start: std::time::Instant::now(),
@@ -540,7 +548,23 @@ mod tests {
             certificates: Certificates::new(None, &events),
             events,
         });
-        worker.start_drain(Duration::from_secs(60));
+        (worker, told)
+    }
+
+    #[test]
+    fn the_deadline_of_a_drain_is_over_for_who_waits_before_this_thread_has_cut() {
+        let (worker, _told) = worker();
+        assert!(!worker.is_overdue());
+        worker.start_drain(worker.clock.refresh() + Duration::from_secs(60));
+        assert!(!worker.is_overdue());
+        worker.start_drain(worker.clock.now());
+        assert!(worker.is_overdue() && !worker.is_cut());
+    }
+
+    #[test]
+    fn a_drained_thread_still_serves_who_comes_late_from_another_one() {
+        let (worker, mut told) = worker();
+        worker.start_drain(worker.clock.refresh() + Duration::from_secs(60));
         worker.sweep();
         assert!(matches!(told.try_recv(), Ok(Event::Empty { thread: 0 })));
         let _late = worker.add_slot();

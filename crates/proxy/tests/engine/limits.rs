@@ -250,6 +250,24 @@ fn a_drain_lets_who_waits_go_on_and_answers_them_at_its_deadline() {
 }
 
 #[test]
+fn a_slot_that_the_deadline_of_a_drain_frees_is_for_nobody() {
+    let gated = gated();
+    let mut table = table(&[gated.instance.address]);
+    table.threads = 4;
+    limit(&mut table, 1, 100, 10_000);
+    let mut rig = Rig::with(table, None);
+    let mut first = sent(&rig, "/first");
+    gated.next();
+    let mut waiting: Vec<Peer> = (0..24).map(|number| sent(&rig, &format!("/{number}"))).collect();
+    assert!(waiting.iter_mut().all(|client| client.is_silent(Duration::from_millis(10))));
+    rig.engine().drain(Duration::from_millis(200));
+    waiting.iter_mut().for_each(is_refused);
+    assert!(first.try_response().is_none(), "cut at the deadline");
+    assert!(gated.comes.try_recv().is_err(), "nobody else was forwarded");
+    gated.open();
+}
+
+#[test]
 fn a_slot_comes_back_from_attempts_that_fail() {
     let good = Instance::named("good");
     let mut table = table(&[nobody(), good.address]);
