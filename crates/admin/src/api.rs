@@ -23,8 +23,8 @@ pub use operate::{
 };
 
 pub use traffic::{
-    GroupTraffic, InstanceTraffic, ListenerTraffic, RouteTraffic, SeriesReport, ServiceTraffic, SketchReport,
-    TrafficReport,
+    CertificateInUse, GroupTraffic, InstanceTraffic, ListenerTraffic, RouteTraffic, SeriesReport,
+    ServiceTraffic, SketchReport, TrafficReport,
 };
 
 /// Version of the status JSON.

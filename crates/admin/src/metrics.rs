@@ -107,8 +107,9 @@ fn services(text: &mut Text, services: &BTreeMap<String, ServiceReport>) {
 }
 
 fn service_traffic(text: &mut Text, services: &BTreeMap<String, ServiceTraffic>) {
-    let mut per = |name, help, value: fn(&ServiceTraffic) -> u64| {
-        text.family(name, "counter", help);
+    let mut per = |name: &'static str, help, value: fn(&ServiceTraffic) -> u64| {
+        let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+        text.family(name, kind, help);
         for (service, traffic) in services {
             text.sample(&[("service", service)], value(traffic));
         }
@@ -120,6 +121,16 @@ fn service_traffic(text: &mut Text, services: &BTreeMap<String, ServiceTraffic>)
     per("handover_failures_total", "Answers that broke off, and requests lost on the way.", |service| {
         service.failed_total
     });
+    per("handover_queued_total", "Requests that waited for a slot of an instance.", |service| {
+        service.queued_total
+    });
+    per("handover_queue_length", "Requests that wait for a slot of an instance now.", |service| {
+        service.waiting
+    });
+    per("handover_ejections_total", "Times an instance was ejected, on any thread of a proxy.", |service| {
+        service.ejected_total
+    });
+    per("handover_instances_ejected", "Instances that are ejected now.", |service| service.ejected);
 }
 
 fn listeners(text: &mut Text, traffic: &TrafficReport) {
@@ -134,12 +145,29 @@ fn listeners(text: &mut Text, traffic: &TrafficReport) {
     per("handover_listener_accepted_total", "counter", "Client connections accepted.", |one| {
         one.accepted_total
     });
+    per("handover_listener_handshakes_total", "counter", "TLS handshakes that were done.", |one| {
+        one.handshakes_total
+    });
+    per(
+        "handover_listener_handshakes_resumed_total",
+        "counter",
+        "Of these, such as went on from an earlier session.",
+        |one| one.handshakes_resumed_total,
+    );
     per("handover_listener_handshake_failures_total", "counter", "TLS handshakes that failed.", |one| {
         one.handshakes_failed_total
     });
     per("handover_listener_refused_total", "counter", "Requests refused before a route was known.", |one| {
         one.refused_total
     });
+    text.family(
+        "handover_certificate_not_after_seconds",
+        "gauge",
+        "When the certificate for that name ends, in seconds since 1970.",
+    );
+    for one in &traffic.certificates {
+        text.sample(&[("listener", &one.listener), ("name", &one.name)], one.not_after_ms / 1_000);
+    }
     text.family(
         "handover_access_log_dropped_total",
         "counter",

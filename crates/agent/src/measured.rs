@@ -44,6 +44,8 @@ pub struct Base {
     pub listeners: BTreeMap<String, ListenerCounters>,
     /// By service and release.
     pub releases: BTreeMap<(String, String), ReleaseCounters>,
+    /// When certificates in use end, by listener and name, in milliseconds since 1970.
+    pub certificates: BTreeMap<(String, String), u64>,
     /// Lines of the access log that were dropped.
     pub log_lines_dropped: u64,
 }
@@ -109,7 +111,11 @@ impl Proxy {
         let listeners = counters.listeners.iter().map(|one| (one.listener.clone(), one.clone()));
         let releases =
             counters.releases.iter().map(|one| ((one.service.clone(), one.release.clone()), one.clone()));
+        let certificates = counters.certificates.iter();
+        let certificates =
+            certificates.map(|one| ((one.listener.clone(), one.name.clone()), one.not_after_ms));
         self.base = Base {
+            certificates: certificates.collect(),
             listeners: listeners.collect(),
             releases: releases.collect(),
             log_lines_dropped: counters.log_lines_dropped,
@@ -156,11 +162,13 @@ fn fold(series: &mut Series) {
 impl Base {
     /// Its process has ended: nothing is open or under way any more.
     fn end(&mut self) {
+        self.certificates.clear();
         for listener in self.listeners.values_mut() {
             (listener.connections, listener.tunnels) = (0, 0);
         }
         for release in self.releases.values_mut() {
             (release.in_flight, release.wait_us_max, release.hold_us_max) = (0, 0, 0);
+            (release.waiting, release.ejected_now) = (0, 0);
         }
     }
 
@@ -174,12 +182,16 @@ impl Base {
 
     fn add(&mut self, more: &Self) {
         self.log_lines_dropped += more.log_lines_dropped;
+        // The newest proxy is the last to be added: a draining one has the certificates it had.
+        self.certificates.extend(more.certificates.iter().map(|(name, end)| (name.clone(), *end)));
         for (name, more) in &more.listeners {
             let one = self.listeners.entry(name.clone()).or_default();
             one.listener.clone_from(name);
             one.connections += more.connections;
             one.tunnels += more.tunnels;
             one.accepted += more.accepted;
+            one.handshakes += more.handshakes;
+            one.handshakes_resumed += more.handshakes_resumed;
             one.handshakes_failed += more.handshakes_failed;
             one.refused += more.refused;
         }
@@ -199,11 +211,18 @@ impl Base {
         one.lost_on_reuse += more.lost_on_reuse;
         one.in_flight += more.in_flight;
         one.held += more.held;
+        one.ejected += more.ejected;
+        one.queued += more.queued;
+        one.waiting += more.waiting;
+        // Each proxy ejects for itself, mostly the same ones.
+        one.ejected_now = one.ejected_now.max(more.ejected_now);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use wire::traffic::CertificateInUse;
+
     use super::*;
 
     fn name(instance: &str) -> SeriesName {
@@ -254,6 +273,42 @@ mod tests {
         assert!(measured.series().len() <= ENDED_MAX * 100 + NAMES_MAX + 1);
         let listener = &measured.base().listeners["web"];
         assert_eq!((listener.connections, listener.accepted), (0, 200));
+    }
+
+    #[test]
+    fn what_is_now_goes_with_a_proxy_and_a_draining_one_does_not_hide_a_new_certificate() {
+        let told = |proxy: u64, not_after_ms| Event::Counters {
+            proxy,
+            counters: Box::new(Counters {
+                releases: vec![ReleaseCounters {
+                    ejected: 2,
+                    queued: 3,
+                    waiting: 1,
+                    ejected_now: 1,
+                    ..ReleaseCounters::default()
+                }],
+                certificates: vec![CertificateInUse {
+                    listener: "web".into(),
+                    name: "shop.example".into(),
+                    not_after_ms,
+                }],
+                ..Counters::default()
+            }),
+        };
+        let all = |measured: &Measured| {
+            let base = measured.base();
+            let one = &base.releases[&(String::new(), String::new())];
+            let ends: Vec<u64> = base.certificates.into_values().collect();
+            (one.ejected, one.queued, one.waiting, one.ejected_now, ends)
+        };
+        let mut measured = Measured::default();
+        measured.hear(&told(1, 100));
+        measured.hear(&told(2, 900));
+        assert_eq!(all(&measured), (4, 6, 2, 1, vec![900]));
+        measured.hear(&Event::ProxyGone { generation: 1 });
+        assert_eq!(all(&measured), (4, 6, 1, 1, vec![900]));
+        measured.hear(&Event::ProxyGone { generation: 2 });
+        assert_eq!(all(&measured), (4, 6, 0, 0, vec![]));
     }
 
     #[test]

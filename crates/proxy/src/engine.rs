@@ -212,8 +212,9 @@ impl Engine {
         loop {
             let notice = self.ledger.handle_event(self.events.recv().await?);
             if let Some(mut notice) = notice {
-                if let (Notice::Report { counters, .. }, Some(log)) = (&mut notice, &self.log) {
-                    counters.log_lines_dropped += log.lost();
+                if let Notice::Report { counters, .. } = &mut notice {
+                    counters.log_lines_dropped += self.log.as_ref().map_or(0, LogWriter::lost);
+                    counters.certificates = self.certificates.in_use();
                 }
                 return Some(notice);
             }

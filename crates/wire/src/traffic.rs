@@ -111,6 +111,9 @@ pub struct Counters {
     /// By listener.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<ListenerCounters>,
+    /// Certificates in use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateInUse>,
     /// Lines of the access log that were dropped because the disk was behind.
     #[serde(default)]
     pub log_lines_dropped: u64,
@@ -187,4 +190,21 @@ pub struct ReleaseCounters {
     /// Requests that waited for a slot because every endpoint had as many as it may have.
     #[serde(default)]
     pub queued: u64,
+    /// Requests that wait for one now; in the entry of the empty release.
+    #[serde(default)]
+    pub waiting: u64,
+    /// Endpoints that are ejected now, on the thread on which most are.
+    #[serde(default)]
+    pub ejected_now: u64,
+}
+
+/// A certificate in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateInUse {
+    /// Where.
+    pub listener: String,
+    /// The first of the names that it is for.
+    pub name: String,
+    /// When it ends, in milliseconds since 1970.
+    pub not_after_ms: u64,
 }

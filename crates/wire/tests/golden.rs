@@ -30,7 +30,8 @@ use wire::routes::{
 };
 use wire::sealed::Boot;
 use wire::traffic::{
-    CertificateNews, Counters, FromProxy, ListenerCounters, ReleaseCounters, SeriesCounters, ToProxy,
+    CertificateInUse, CertificateNews, Counters, FromProxy, ListenerCounters, ReleaseCounters,
+    SeriesCounters, ToProxy,
 };
 use wire::vault::{ListenerUse, Process, ProcessRole, VaultItem};
 
@@ -290,6 +291,8 @@ fn frames_between_agent_and_proxy_keep_their_form() {
         wait_us_max: 250,
         ejected: 2,
         queued: 6,
+        waiting: 5,
+        ejected_now: 1,
     };
     let counters = golden_counters(release);
     check(
@@ -626,6 +629,11 @@ fn golden_counters(release: ReleaseCounters) -> Counters {
         refused: 3,
         releases: vec![release],
         listeners: vec![listener],
+        certificates: vec![CertificateInUse {
+            listener: "web".into(),
+            name: "shop.example".into(),
+            not_after_ms: 1_900_000_000_000,
+        }],
         log_lines_dropped: 4,
         series: vec![
             SeriesCounters::new(&name, &totals),

@@ -23,6 +23,9 @@ pub struct TrafficReport {
     pub groups: Vec<GroupTraffic>,
     /// By service, version and instance; an empty instance stands for those that are gone.
     pub instances: Vec<InstanceTraffic>,
+    /// By listener and name.
+    #[serde(default)]
+    pub certificates: Vec<CertificateInUse>,
     /// Lines of the access log that were dropped because the disk was behind.
     pub log_lines_dropped_total: u64,
 }
@@ -36,6 +39,12 @@ pub struct ListenerTraffic {
     pub tunnels: u64,
     /// Client connections accepted.
     pub accepted_total: u64,
+    /// TLS handshakes that were done.
+    #[serde(default)]
+    pub handshakes_total: u64,
+    /// Of these, such as went on from an earlier session.
+    #[serde(default)]
+    pub handshakes_resumed_total: u64,
     /// TLS handshakes that failed.
     pub handshakes_failed_total: u64,
     /// Requests refused before a route was known.
@@ -51,8 +60,31 @@ pub struct ServiceTraffic {
     pub retried_total: u64,
     /// Requests that waited because no instance served.
     pub held_total: u64,
+    /// Requests that waited for a slot because every instance had as many as it may have.
+    #[serde(default)]
+    pub queued_total: u64,
+    /// Requests that wait for one now.
+    #[serde(default)]
+    pub waiting: u64,
+    /// Times an instance was ejected, on any thread of a proxy.
+    #[serde(default)]
+    pub ejected_total: u64,
+    /// Instances that are ejected now.
+    #[serde(default)]
+    pub ejected: u64,
     /// Requests whose answer broke off, or that were lost with a connection that had served before.
     pub failed_total: u64,
+}
+
+/// A certificate that a listener shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateInUse {
+    /// Listener.
+    pub listener: String,
+    /// The first of the names that it is for.
+    pub name: String,
+    /// When it ends, in milliseconds since 1970.
+    pub not_after_ms: u64,
 }
 
 /// One route.

@@ -17,16 +17,25 @@ pub(super) fn report(measured: &Measured) -> api::TrafficReport {
             connections: listener.connections,
             tunnels: listener.tunnels,
             accepted_total: listener.accepted,
+            handshakes_total: listener.handshakes,
+            handshakes_resumed_total: listener.handshakes_resumed,
             handshakes_failed_total: listener.handshakes_failed,
             refused_total: listener.refused,
         };
         report.listeners.insert(name, traffic);
+    }
+    for ((listener, name), not_after_ms) in base.certificates {
+        report.certificates.push(api::CertificateInUse { listener, name, not_after_ms });
     }
     for ((service, _), release) in base.releases {
         let traffic = report.services.entry(service).or_default();
         traffic.in_flight += release.in_flight;
         traffic.retried_total += release.retried;
         traffic.held_total += release.held;
+        traffic.queued_total += release.queued;
+        traffic.waiting += release.waiting;
+        traffic.ejected_total += release.ejected;
+        traffic.ejected += release.ejected_now;
         traffic.failed_total += release.failed + release.lost_on_reuse;
     }
     for (name, totals) in measured.series() {

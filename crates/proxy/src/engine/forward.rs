@@ -29,7 +29,7 @@ use crate::engine::hold::{self, Held, Waited};
 use crate::engine::policy::Policy;
 use crate::engine::queue::{self, Passed};
 use crate::engine::slots::Slot;
-use crate::engine::stats::count;
+use crate::engine::stats::{ReleaseStats, count, uncount};
 use crate::engine::table::Service;
 use crate::engine::tunnel;
 use crate::engine::upload::Upload;
@@ -193,6 +193,22 @@ enum Queued {
     Over(Verdict),
 }
 
+/// Counts among those that wait for a slot.
+struct Counted(Rc<ReleaseStats>);
+
+impl Counted {
+    fn new(stats: &Rc<ReleaseStats>) -> Self {
+        count(&stats.waiting);
+        Self(stats.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        uncount(&self.0.waiting);
+    }
+}
+
 const FULL: Answer = Answer::new(503, "every instance of the service has as many requests as it may have");
 
 impl Wait {
@@ -215,6 +231,7 @@ impl Wait {
         let Ok(place) = waiting.gate.try_join(request.started, slots) else {
             return Queued::Over(Verdict::Own(FULL));
         };
+        let _waiting = Counted::new(&request.service.unplaced);
         let mut look = || {
             request.renew(worker, tried);
             wanted(worker, &request.service, &request.visitor, tried)
@@ -269,8 +286,10 @@ async fn try_all(
                 return (Verdict::Own(answer), endpoint, retries);
             }
         };
-        if last.is_some() {
+        if let Some((_, failed)) = &last {
             retries += 1;
+            count(&failed.stats.retried);
+            failed.series.retried(1);
         }
         upload.rewind();
         let endpoint = claim.endpoint().clone();
@@ -289,8 +308,6 @@ async fn try_all(
         if !may_retry || !(failure.is_paid || budget.borrow_mut().try_take(worker.clock.now())) {
             return (Verdict::Own(failure.answer), Some(endpoint), retries);
         }
-        count(&endpoint.stats.retried);
-        endpoint.series.retried(1);
         if failure.leaves_endpoint {
             tried.add(endpoint.clone());
         }

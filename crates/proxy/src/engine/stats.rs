@@ -31,6 +31,8 @@ pub(crate) struct ReleaseStats {
     pub(crate) ejected: Cell<u64>,
     /// Waited for a slot.
     pub(crate) queued: Cell<u64>,
+    /// Wait for a slot now.
+    pub(crate) waiting: Cell<u64>,
     /// In flight now.
     pub(crate) in_flight: Cell<u64>,
     /// Longest wait for a connection since the last report, in µs.
@@ -79,6 +81,8 @@ impl ReleaseStats {
             lost_on_reuse: self.lost_on_reuse.get(),
             ejected: self.ejected.get(),
             queued: self.queued.get(),
+            waiting: self.waiting.get(),
+            ejected_now: 0,
             in_flight: self.in_flight.get(),
             wait_us_max: self.wait_us_max.take(),
             held: self.held.get(),
@@ -176,6 +180,8 @@ pub(crate) fn add(sum: &mut Counters, thread: &Counters) {
         one.lost_on_reuse += more.lost_on_reuse;
         one.ejected += more.ejected;
         one.queued += more.queued;
+        one.waiting += more.waiting;
+        one.ejected_now = one.ejected_now.max(more.ejected_now);
         one.in_flight += more.in_flight;
         one.wait_us_max = one.wait_us_max.max(more.wait_us_max);
         one.held += more.held;

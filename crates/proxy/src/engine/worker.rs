@@ -18,7 +18,7 @@ use model::time::Instant;
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
 use wire::routes::RouteTable;
-use wire::traffic::Counters;
+use wire::traffic::{Counters, ReleaseCounters};
 
 use crate::buffer::Buffers;
 use crate::engine::ListenSource;
@@ -460,13 +460,21 @@ impl Worker {
     }
 
     fn report(&self, number: u64) {
-        let releases = self.releases.borrow().iter().map(|one| one.report()).collect();
+        let now = self.clock.now();
+        let table = self.table.borrow();
+        let known = self.releases.borrow();
+        let releases = known.iter().map(|one| {
+            let out = table.endpoints.iter().filter(|endpoint| {
+                Rc::ptr_eq(&endpoint.stats, one) && endpoint.is_serving() && !endpoint.is_open(now)
+            });
+            ReleaseCounters { ejected_now: out.count() as u64, ..one.report() }
+        });
         let counters = Counters {
             token: None,
             connections: self.slots.len() as u64,
             accepted: self.stats.accepted.get(),
             refused: self.stats.refused.get(),
-            releases,
+            releases: releases.collect(),
             listeners: self.listener_stats.borrow().iter().map(|one| one.report()).collect(),
             log_lines_dropped: self.log.dropped(),
             ..Counters::default()

@@ -16,7 +16,7 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::version::{TLS12, TLS13};
 use tokio::sync::mpsc;
 use wire::routes::{CertificateFiles, RouteTable};
-use wire::traffic::CertificateNews;
+use wire::traffic::{CertificateInUse, CertificateNews};
 
 use super::choice::{Choice, Chooser};
 use super::pair::Pair;
@@ -122,6 +122,25 @@ impl Certificates {
     /// How TLS is spoken on that listener; `None`: not at all.
     pub(crate) fn config(&self, listener: &str) -> Option<Arc<ServerConfig>> {
         self.0.state().listeners.get(listener).map(|serving| serving.config.clone())
+    }
+
+    /// What is in use, listener by listener; of several for one name the one that ends first.
+    pub(crate) fn in_use(&self) -> Vec<CertificateInUse> {
+        let state = self.0.state();
+        let mut ends: BTreeMap<(&String, &str), u64> = BTreeMap::new();
+        for (listener, serving) in &state.listeners {
+            for pair in serving.files.iter().filter_map(|files| state.files.get(files)?.pair.as_ref()) {
+                let name = pair.names.first().map_or("", String::as_str);
+                let end = ends.entry((listener, name)).or_insert(u64::MAX);
+                *end = pair.not_after_ms.min(*end);
+            }
+        }
+        let in_use = |((listener, name), not_after_ms): ((&String, &str), u64)| CertificateInUse {
+            listener: listener.clone(),
+            name: name.to_owned(),
+            not_after_ms,
+        };
+        ends.into_iter().map(in_use).collect()
     }
 
     /// Looks at no file any more.

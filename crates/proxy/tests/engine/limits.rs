@@ -123,6 +123,7 @@ fn who_waits_goes_in_the_order_of_arrival_over_all_threads() {
     let mut clients = vec![sent(&rig, "/0")];
     assert_eq!(gated.next(), "/0");
     clients.extend((1..8).map(|number| queued(&rig, &format!("/{number}"))));
+    assert_eq!(rig.counters_of("").waiting, 7);
     for (number, client) in clients.iter_mut().enumerate() {
         gated.open();
         assert_eq!(client.response().text(), format!("/{number}"));
@@ -130,7 +131,7 @@ fn who_waits_goes_in_the_order_of_arrival_over_all_threads() {
             assert_eq!(gated.next(), format!("/{}", number + 1));
         }
     }
-    assert_eq!(rig.counters().queued, 7);
+    assert_eq!((rig.counters().queued, rig.counters_of("").waiting), (7, 0));
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! What is counted by route, group and instance, and what the access log says, after traffic that is known.
 
 use proxy::engine::Notice;
-use wire::routes::{AccessLogFormat, AccessLogSettings};
+use wire::routes::{AccessLogFormat, AccessLogSettings, EndpointState, Split};
 use wire::traffic::{Counters, SeriesCounters, SeriesOf};
 
-use crate::harness::{Instance, Rig, ok, table};
+use crate::harness::{Instance, Rig, nobody, ok, release, table};
 
 fn report(rig: &mut Rig) -> (Counters, Vec<SeriesCounters>) {
     let number = rig.engine().report();
@@ -57,6 +57,80 @@ fn every_request_is_counted_once_in_its_route_its_group_and_its_instance() {
     assert_eq!((instance.totals().first_byte.count(), route.totals().first_byte.count()), (5, 0));
     let listener = &counters.listeners[0];
     assert_eq!((listener.listener.as_str(), listener.accepted, listener.refused), ("main", 6, 1));
+}
+
+/// Retries, then failures, of the route and of all instances together.
+fn trouble(series: &[SeriesCounters]) -> [(u64, u64); 2] {
+    [true, false].map(|of_route| {
+        let of_kind = series.iter().filter(|one| matches!(one.of, SeriesOf::Route { .. }) == of_route);
+        of_kind.fold((0, 0), |sum, one| (sum.0 + one.retries, sum.1 + one.failures))
+    })
+}
+
+#[test]
+fn a_retry_is_counted_in_route_and_instance_only_where_another_attempt_was_made() {
+    let mut rig = Rig::start(&[nobody()]);
+    assert_eq!(rig.ask("GET / HTTP/1.1\r\nHost: h\r\n\r\n").status(), 502);
+    let (counters, series) = report(&mut rig);
+    assert_eq!(trouble(&series), [(0, 0), (0, 0)], "there was nobody else");
+    assert_eq!(counters.releases.iter().map(|one| one.retried).sum::<u64>(), 0);
+
+    let good = Instance::named("good");
+    let mut rig = Rig::start(&[nobody(), good.address]);
+    for _ in 0..40 {
+        assert_eq!(rig.ask("GET / HTTP/1.1\r\nHost: h\r\n\r\n").status(), 200);
+    }
+    let (counters, series) = report(&mut rig);
+    let retried = counters.releases.iter().map(|one| one.retried).sum::<u64>();
+    assert!(retried > 0);
+    assert_eq!(trouble(&series), [(retried, 0), (retried, 0)]);
+}
+
+#[test]
+fn an_answer_that_breaks_off_and_a_request_lost_on_reuse_are_failures_of_route_and_instance() {
+    let half = Instance::start(|peer, _| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+    });
+    let mut rig = Rig::start(&[half.address]);
+    let mut client = rig.client();
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(client.try_response().is_none());
+    assert_eq!(trouble(&report(&mut rig).1), [(0, 1), (0, 1)]);
+
+    let once = Instance::start(|peer, number| {
+        peer.request();
+        peer.send(ok("first"));
+        if number == 0 {
+            peer.request();
+        }
+    });
+    let mut table = table(&[once.address]);
+    table.threads = 1;
+    let mut rig = Rig::with(table, None);
+    let post = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!([rig.ask(post).status(), rig.ask(post).status()], [200, 502]);
+    assert_eq!(trouble(&report(&mut rig).1), [(0, 1), (0, 1)]);
+}
+
+#[test]
+fn a_route_that_services_share_counts_the_requests_of_all_of_them() {
+    let (shop, next) = (Instance::named("shop"), Instance::named("next"));
+    let mut table = table(&[shop.address]);
+    let mut other = table.services["web"].clone();
+    other.releases = vec![release("1", 10_000, &[("next@1/0", next.address, EndpointState::Serving)])];
+    table.services.insert("next".into(), other);
+    table.routes[0].split =
+        vec![Split { service: "web".into(), weight: 50 }, Split { service: "next".into(), weight: 50 }];
+    let mut rig = Rig::with(table, None);
+    for _ in 0..20 {
+        rig.ask("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+    let (_, series) = report(&mut rig);
+    let routes: Vec<_> = series.iter().filter(|one| matches!(one.of, SeriesOf::Route { .. })).collect();
+    assert_eq!((routes.len(), &routes[0].answers[..]), (1, &[0, 0, 20, 0, 0, 0][..]));
+    let instances = series.iter().filter(|one| matches!(one.of, SeriesOf::Instance { .. }));
+    assert_eq!(instances.map(|one| one.answers[2]).collect::<Vec<_>>().len(), 2);
 }
 
 #[test]
