@@ -30,6 +30,13 @@ pub struct Checked {
     pub not_after_ms: u64,
 }
 
+impl Checked {
+    /// When it ends, for people, if that is soon or past.
+    pub fn ends_soon(&self, now_ms: u64) -> Option<String> {
+        tracked::is_soon(self.not_after_ms, now_ms).then(|| pair::time_left(self.not_after_ms, now_ms))
+    }
+}
+
 /// Reads both files as a listener would.
 ///
 /// # Errors

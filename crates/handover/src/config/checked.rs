@@ -4,6 +4,7 @@
 //! (what it is, is the program in it) but not unpacked; of an environment file only names are read.
 
 mod account;
+mod cookies;
 mod dependencies;
 mod fronted;
 mod health;
@@ -101,6 +102,7 @@ pub(super) fn check(
     let instances = checks.instances(raw, &services);
     let routes = checks.routes(raw);
     checks.unused(raw, &routes);
+    checks.shared_cookies(raw, &routes);
     checks.clashes(raw);
     if checks.problems.iter().any(|problem| problem.severity == Severity::Error) {
         return None;

@@ -80,10 +80,19 @@ outlier.enabled = false
 rollout.sticky = { header = "X-User" }
 "#;
 
+/// Certificate and key, good until that year.
+fn pem(year: i32) -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut parameters = rcgen::CertificateParams::new(vec!["shop.example".to_owned()]).unwrap();
+    parameters.not_after = rcgen::date_time_ymd(year, 1, 1);
+    (parameters.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
 fn whole(folder: &Path) -> Loaded {
     std::fs::create_dir_all(folder.join("pem")).unwrap();
-    for file in ["cert.pem", "key.pem", "pem/other.pem"] {
-        std::fs::write(folder.join(file), "").unwrap();
+    let (certificate, key) = pem(2_090);
+    for (file, text) in [("cert.pem", &certificate), ("key.pem", &key), ("pem/other.pem", &certificate)] {
+        std::fs::write(folder.join(file), text).unwrap();
     }
     std::fs::write(folder.join("soon.html"), "<p>soon</p>").unwrap();
     check(folder, WHOLE).unwrap()
@@ -247,6 +256,45 @@ fn a_wrong_setting_of_a_listener_says_what_is_allowed() {
     }
 }
 
+/// What is said of these two files.
+fn said_of(certificate: &str, key: &str) -> Result<String, String> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("cert.pem"), certificate).unwrap();
+    std::fs::write(folder.path().join("key.pem"), key).unwrap();
+    let tls = "\ntls = { certificate = 'cert.pem', key = 'key.pem' }\n[[route]]";
+    match check(folder.path(), &SMALL.replace("\n\n[[route]]", tls)) {
+        Ok(loaded) => Ok(said(&loaded.warnings())),
+        Err(ConfigError::Wrong(report)) => Err(said(&report)),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_certificate_or_key_that_no_listener_could_use_is_refused_where_it_is_named() {
+    let (certificate, key) = pem(2_090);
+    let (_, other) = pem(2_090);
+    let damaged = certificate.replace("MII", "AAA");
+    for (chain, private, place, why) in [
+        ("", &*key, "certificate <'cert.pem'>", "cert.pem contains no certificate in PEM form"),
+        (&damaged, &key, "certificate <'cert.pem'>", "certificate 1 in "),
+        (&certificate, "", "key <'key.pem'>", "key.pem contains no private key in PEM form"),
+        (&certificate, &other, "key <'key.pem'>", "is not the one of the first certificate in "),
+    ] {
+        let report = said_of(chain, private).unwrap_err();
+        assert!(report.starts_with(&format!("listener.web.tls.{place}: ")), "{report}");
+        assert!(report.contains(why) && report.lines().count() == 1, "{report}");
+    }
+    assert_eq!(said_of(&certificate, &key), Ok(String::new()));
+}
+
+#[test]
+fn a_certificate_that_has_ended_is_a_warning() {
+    let (certificate, key) = pem(2_000);
+    let report = said_of(&certificate, &key).unwrap();
+    assert!(report.starts_with("listener.web.tls.certificate <'cert.pem'>: "), "{report}");
+    assert!(report.contains("expired") && report.contains("-> renew it"), "{report}");
+}
+
 #[test]
 fn a_listener_that_only_redirects_needs_no_route() {
     let folder = tempfile::tempdir().unwrap();
@@ -393,4 +441,29 @@ fn a_service_may_wait_for_one_that_is_not_started_here() {
         fronted("endpoints = ['a.b:1']").replace("instances = 2", "instances = 2\ndepends_on = ['api']");
     let manifest = check(folder.path(), &text).unwrap().manifest;
     assert_eq!(manifest.services[&"hello".parse().unwrap()].depends_on.len(), 1);
+}
+
+#[test]
+fn two_services_at_one_host_that_mark_visitors_by_one_cookie_are_a_warning() {
+    let with = |cookie: &str, hosts: [&str; 2]| {
+        let service = |name: &str, cookie: &str| {
+            format!(
+                "[service.{name}]\nrelease = 'releases/v1'\ncommand = ['./hello']\ninstances = 2\n\
+                 rollout.sticky = {{ cookie = '{cookie}' }}\n"
+            )
+        };
+        let route = |name: &str, host: &str| {
+            format!("[[route]]\nlistener = 'web'\nservice = '{name}'\nhost = '{host}'\npath = '/{name}'\n")
+        };
+        let listener = "[listener.web]\nbind = '127.0.0.1:8080'\n";
+        let routes = route("a", hosts[0]) + &route("b", hosts[1]);
+        let text = format!("{listener}{routes}{}{}", service("a", "mark"), service("b", cookie));
+        let folder = tempfile::tempdir().unwrap();
+        said(&check(folder.path(), &text).unwrap().warnings())
+    };
+    let report = with("mark", ["shop.example", "*.example"]);
+    assert!(report.starts_with("service.b.rollout.sticky.cookie <'mark'>: `a` and `b` keep"), "{report}");
+    assert!(report.contains("-> give each its own: cookie = \"mark_b\""), "{report}");
+    assert_eq!(with("other", ["shop.example", "shop.example"]), "");
+    assert_eq!(with("mark", ["shop.example", "blog.example"]), "");
 }

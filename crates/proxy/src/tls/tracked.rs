@@ -132,7 +132,7 @@ impl Tracked {
     fn speak_of_expiry(&mut self, now_ms: u64) -> Option<News> {
         let not_after_ms = self.not_after_ms()?;
         let is_due = self.expiry_told_ms.is_none_or(|told| now_ms.saturating_sub(told) >= DAY_MS);
-        if not_after_ms > now_ms.saturating_add(EXPIRES_SOON_MS) || !is_due {
+        if !is_soon(not_after_ms, now_ms) || !is_due {
             return None;
         }
         self.expiry_told_ms = Some(now_ms);
@@ -144,6 +144,11 @@ impl Tracked {
     fn not_after_ms(&self) -> Option<u64> {
         self.pair.as_ref().map(|pair| pair.not_after_ms)
     }
+}
+
+/// Whether that end is near enough to be spoken of.
+pub(crate) fn is_soon(not_after_ms: u64, now_ms: u64) -> bool {
+    not_after_ms <= now_ms.saturating_add(EXPIRES_SOON_MS)
 }
 
 fn stamps_of(files: &CertificateFiles) -> Stamps {

@@ -1,9 +1,11 @@
 //! What a listener says of certificates, of proxies before it, and of the listener that requests are sent on to.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use model::id::ListenerName;
 use model::manifest::{Certificate, Network};
+use proxy::tls::BadPair;
 
 use super::super::error::Problem;
 use super::super::nearest::nearest;
@@ -30,7 +32,8 @@ impl Checks<'_> {
             let certificate = self.pem(key, "certificate", &entry.value.certificate, entry);
             let private = self.pem(key, "key", &entry.value.key, entry);
             let (Some(certificate), Some(private)) = (certificate, private) else { continue };
-            let files = Certificate { certificate, key: private };
+            self.pair(key, &certificate, &private);
+            let files = Certificate { certificate: certificate.value, key: private.value };
             if found.contains(&files) {
                 let problem = Problem::error(key, entry.span.clone(), "this certificate is there twice");
                 self.push(problem.help("keep one of them"));
@@ -47,7 +50,7 @@ impl Checks<'_> {
         name: &str,
         given: &Given<PathText>,
         entry: &Spot<raw::Certificate>,
-    ) -> Option<PathBuf> {
+    ) -> Option<Spot<PathBuf>> {
         let Some(spot) = given.spot() else {
             if given.is_absent() {
                 self.missing(key, name, &entry.span, &format!("{name} = \"{name}.pem\", a PEM file"));
@@ -61,7 +64,34 @@ impl Checks<'_> {
             self.push(problem.help("name a PEM file that whoever runs Handover can read"));
             return None;
         }
-        Some(path)
+        Some(Spot { value: path, span: spot.span.clone() })
+    }
+
+    /// Two files that a listener can use, for a while yet.
+    fn pair(&mut self, key: &str, certificate: &Spot<PathBuf>, private: &Spot<PathBuf>) {
+        let (chain_key, private_key) = (format!("{key}.certificate"), format!("{key}.key"));
+        let checked = match proxy::tls::check_files(&certificate.value, &private.value) {
+            Ok(checked) => checked,
+            Err(why) => {
+                let message = why.to_string();
+                let problem = match why {
+                    BadPair::NoKey { .. } => Problem::error(&private_key, private.span.clone(), message)
+                        .help("name a PEM file with the private key of this certificate, without a password"),
+                    BadPair::Unfit { .. } => Problem::error(&private_key, private.span.clone(), message)
+                        .and(certificate.span.clone(), "this certificate")
+                        .help("put the server's own certificate first, and name the key it was made with"),
+                    _ => Problem::error(&chain_key, certificate.span.clone(), message)
+                        .help("name a PEM file with the whole chain, the server's own certificate first"),
+                };
+                self.push(problem);
+                return;
+            }
+        };
+        if let Some(when) = checked.ends_soon(now_ms()) {
+            let message = format!("{}: {when}", certificate.value.display());
+            let problem = Problem::warning(&chain_key, certificate.span.clone(), message);
+            self.push(problem.help("renew it: the new files are read as soon as they are there"));
+        }
     }
 
     pub(super) fn trusted_proxies(&mut self, key: &str, given: &Given<Vec<Spot<String>>>) -> Vec<Network> {
@@ -122,6 +152,11 @@ impl Checks<'_> {
         }
         spot.value.parse().ok()
     }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn readable(path: &Path) -> Result<(), String> {
