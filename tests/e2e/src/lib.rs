@@ -4,6 +4,7 @@
 //! signals. It deliberately imports none of the product's crates: what a test here cannot see, a user cannot
 //! see either.
 
+pub mod backend;
 pub mod bench;
 pub mod crowd;
 pub mod http;

@@ -143,6 +143,22 @@ pub fn as_stdin(_: &std::net::TcpListener) -> Stdio {
     Stdio::null()
 }
 
+/// Serves each connection to that Unix socket on a thread of its own, for as long as this process lives.
+#[cfg(unix)]
+pub fn serve_unix(path: &Path, serve: impl Fn(std::os::unix::net::UnixStream) + Send + Clone + 'static) {
+    let listener = std::os::unix::net::UnixListener::bind(path).expect("the path is free and ours");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = serve.clone();
+            std::thread::spawn(move || serve(stream));
+        }
+    });
+}
+
+/// Not on this system.
+#[cfg(not(unix))]
+pub fn serve_unix(_: &Path, _: impl Fn(std::net::TcpStream) + Send + Clone + 'static) {}
+
 /// Sends a line to the socket that `NOTIFY_SOCKET` names.
 #[cfg(unix)]
 pub fn notify(text: &str) {

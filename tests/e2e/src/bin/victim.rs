@@ -320,6 +320,9 @@ fn serve_connection(shared: &Shared, stream: TcpStream) {
         }
         let _in_flight = InFlight::begin(shared);
         let Some(asked) = read_request(&mut reader) else { return };
+        if asked.path == "/tunnel" {
+            return tunnel(shared, &mut reader, &mut writer);
+        }
         served += 1;
         let last = shared.habits.close_after.is_some_and(|n| served >= n);
         // Whoever closes after n requests here does so without saying it: that is the bad habit.
@@ -450,4 +453,17 @@ fn drip(shared: &Shared, out: &mut TcpStream, close: bool, query: &str) -> std::
         std::thread::sleep(Duration::from_millis(query_number(query, "ms")));
     }
     out.write_all(b"0\r\n\r\n")
+}
+
+/// Speaks no HTTP any more: says each line again, after its version.
+fn tunnel(shared: &Shared, reader: &mut BufReader<TcpStream>, out: &mut TcpStream) {
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: lines\r\n\r\n";
+    if out.write_all(switch).is_err() {
+        return;
+    }
+    while let Some(line) = read_line(reader) {
+        if out.write_all(format!("{} {line}\n", shared.version).as_bytes()).is_err() {
+            return;
+        }
+    }
 }

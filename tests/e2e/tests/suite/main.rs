@@ -13,6 +13,7 @@ mod changes;
 mod clients;
 mod command_line;
 mod crashes;
+mod data_plane;
 mod demo;
 mod deploys;
 mod examples;
