@@ -320,6 +320,7 @@ fn half_of_an_answer_does_not_look_whole_to_an_old_client() {
     assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
 }
 
+#[cfg(unix)]
 #[test]
 fn an_instance_may_listen_on_a_socket_in_the_file_system() {
     let folder = tempfile::tempdir().unwrap();
