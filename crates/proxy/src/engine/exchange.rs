@@ -8,9 +8,9 @@
 //! Each wake moves whatever can be moved, reads and writes being tried before they are waited for. It does not
 //! choose instances and does not try again: it says how the attempt ended, and what the client has seen of it.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -196,6 +196,8 @@ struct State {
     interims: u32,
     answer_ended: bool,
     waiting: Option<Waiting>,
+    /// The time is over, and it is only looked whether anything has come.
+    has_looked_again: bool,
     /// The client sends no more, and may have left.
     has_client_ended: bool,
     /// Trailer lines of the answer, for a client that takes them.
@@ -262,7 +264,8 @@ impl<'a> Exchange<'a> {
         if self.worker.is_cut() {
             return Poll::Ready(Ended::Cut);
         }
-        if has_fired && self.state.waiting.is_some() {
+        let is_late = has_fired && self.state.waiting.is_some();
+        if is_late && self.slot.is_over_limit(self.worker.clock.now()) {
             return Poll::Ready(self.expired());
         }
         let mut has_moved = false;
@@ -273,6 +276,14 @@ impl<'a> Exchange<'a> {
                 Ok(false) => break,
                 Err(ended) => return Poll::Ready(ended),
             }
+        }
+        // Where this process stood still nobody else was late: what has come meanwhile is seen once the runtime has
+        // looked again.
+        if is_late && !has_moved {
+            if std::mem::replace(&mut self.state.has_looked_again, true) {
+                return Poll::Ready(self.expired());
+            }
+            return pin!(tokio::task::yield_now()).poll(cx).map(|()| self.expired());
         }
         if self.is_client_to_be_watched() {
             match watch(self.client, self.input, &self.worker.buffers, cx) {
@@ -305,6 +316,7 @@ impl<'a> Exchange<'a> {
         };
         if has_moved || self.state.waiting != Some(waiting) {
             self.state.waiting = Some(waiting);
+            self.state.has_looked_again = false;
             let timeout = match waiting {
                 Waiting::Instance if self.state.has_client_ended && self.response.is_none() => {
                     self.terms.response_timeout.min(ENDED_CLIENT_TIMEOUT)

@@ -1,7 +1,10 @@
 //! `kill -9` of anything of ours: the crash table, row by row.
 
-use std::time::Instant;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
+use e2e::http::{self, Request};
 use e2e::load::{Kind, Load};
 use e2e::manifest::Setup;
 use e2e::sandbox::{Sandbox, finish};
@@ -204,4 +207,28 @@ fn a_frozen_agent_or_holder_costs_nobody_a_request() {
     assert_eq!(load.finish().failures_by_name(), "none");
     let after = sandbox.status();
     assert_eq!((status.pid("agent"), status.pid("holder")), (after.pid("agent"), after.pid("holder")));
+}
+
+#[test]
+fn what_was_answered_while_the_proxy_stood_still_is_passed_on_when_it_goes_on() {
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    let instance = TcpListener::bind("127.0.0.1:0").unwrap();
+    let extra = format!(
+        "[listener.out]\nbind = \"127.0.0.1:0\"\n[[route]]\nlistener = \"out\"\nservice = \"out\"\n\
+         [service.out]\nendpoints = [\"{}\"]\n[service.out.upstream]\nresponse_timeout = \"{}s\"\n",
+        instance.local_addr().unwrap(),
+        TIMEOUT.as_secs(),
+    );
+    let sandbox = Sandbox::started(Setup { extra, ..Setup::default() });
+    let status = sandbox.status();
+    let address = status.listener("out").unwrap();
+    let client = std::thread::spawn(move || http::once(address, &Request::get("/")).unwrap().text());
+    let (mut stream, _) = instance.accept().unwrap();
+    assert!(stream.read(&mut [0; 4_096]).unwrap() > 0);
+    let proxy = status.pid("proxy").unwrap();
+    system::send(proxy, Signal::Stop);
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone").unwrap();
+    std::thread::sleep(TIMEOUT + TIMEOUT / 2);
+    system::send(proxy, Signal::Continue);
+    assert_eq!(client.join().unwrap(), "done");
 }
