@@ -159,6 +159,21 @@ impl<T: Table> Read for T {
     }
 }
 
+/// How keys look for which `true`, a number or a word is a likely first try.
+fn example(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "balance" => "balance = { algorithm = \"round-robin\" }",
+        "hash" => "hash = { cookie = \"session\" }",
+        "https_redirect" => "https_redirect = \"NAME\", a listener with `tls`",
+        "maintenance" => "maintenance = { on = true }",
+        "outlier" => "outlier = { enabled = false }",
+        "retry" => "retry = { attempts = 2 }",
+        "split" => "split = [{ service = \"NAME\", weight = 80 }, …]",
+        "sticky" => "sticky = { cookie = \"handover_release\" }",
+        _ => return None,
+    })
+}
+
 /// The value as a table, or a note that it is none.
 pub(super) fn as_table<'v, 'd>(
     value: &'v Spanned<DeValue<'d>>,
@@ -167,7 +182,9 @@ pub(super) fn as_table<'v, 'd>(
 ) -> Option<&'v DeTable<'d>> {
     let table = value.get_ref().as_table();
     if table.is_none() {
-        let help = if value.get_ref().is_array() {
+        let help = if let Some(example) = example(last(key)) {
+            format!("write {example}")
+        } else if value.get_ref().is_array() {
             format!("write [{key}] with single brackets, or `{} = {{ … }}`", last(key))
         } else {
             format!("write [{key}] and its keys on the lines below, or `{} = {{ … }}`", last(key))
@@ -400,6 +417,10 @@ impl Read for String {
             let problem = not_a(value, key, "a string");
             let written = problems.text(&value.span());
             let is_short = written.len() <= 40 && !written.contains(['"', '\n', '{', '[']);
+            if let Some(example) = example(last(key)) {
+                problems.push(problem.help(format!("write {example}")));
+                return None;
+            }
             problems.push(if is_short { problem.help(format!("write \"{written}\"")) } else { problem });
             return None;
         };
@@ -415,6 +436,8 @@ impl<T: Read> Read for Vec<Spot<T>> {
             if let Some(text) = value.get_ref().as_str() {
                 let words: Vec<String> = text.split_whitespace().map(|word| format!("\"{word}\"")).collect();
                 problem = problem.help(format!("write [{}]", words.join(", ")));
+            } else if let Some(example) = example(last(key)) {
+                problem = problem.help(format!("write {example}"));
             } else if value.get_ref().is_table() {
                 problem = problem.help(format!("write [[{key}]] with double brackets, once for each"));
             } else {

@@ -200,6 +200,8 @@ fn a_wrong_setting_of_requests_says_what_is_allowed() {
         ("paths = ['/a/{id}', '/a/{name}/']", "\"/a/{name}/\" is for the same paths as another one"),
         ("maintenance.page = 'none.html'", "none.html cannot be read"),
         ("maintenance.retry_after = '0s'", "`retry_after` must be at least \"1s\""),
+        ("maintenance = true", "-> write maintenance = { on = true }"),
+        ("outlier = false", "-> write outlier = { enabled = false }"),
         ("rollout.sticky = {}", "`sticky` names nothing"),
         ("rollout.sticky = { cookie = 'a', header = 'b' }", "`sticky` names two things"),
         ("rollout.sticky = { header = 'b', max_age = '1d' }", "`max_age` belongs to `cookie`"),
@@ -244,6 +246,7 @@ fn a_wrong_setting_of_a_listener_says_what_is_allowed() {
         ("tls = { certificate = 'none.pem', key = 'none.pem' }", "none.pem cannot be read"),
         ("tls = 'cert.pem'", "`tls` must be a table or a list of tables [this is a string]"),
         ("tls = []", "`tls` has 0 certificates: write 1 to 100"),
+        ("https_redirect = true", "-> write https_redirect = \"NAME\", a listener with `tls`"),
         ("https_redirect = 'secure'", "there is no listener `secure`"),
         ("https_redirect = 'web'", "`web` has no `tls`: nothing answers https there"),
         (
@@ -305,6 +308,7 @@ fn a_listener_that_only_redirects_needs_no_route() {
 fn a_split_names_services_that_are_there_and_nothing_else_does() {
     let route = |lines: &str| said(&wrong(&SMALL.replace("service = \"hello\"", lines)));
     for (lines, why) in [
+        ("split = ['hello']", "-> write split = [{ service = \"NAME\", weight = 80 }, …]"),
         ("split = []", "`split` names no service"),
         ("split = [{ service = 'helo' }]", "there is no service `helo` [did you mean `hello`?]"),
         ("split = [{ service = 'hello', weight = 0 }]", "`weight` must be 1 to 10000"),

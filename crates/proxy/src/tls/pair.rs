@@ -58,10 +58,16 @@ pub enum BadPair {
         /// Which.
         path: String,
     },
-    /// Of a kind that cannot be used, or the wrong one.
-    #[error(
-        "the key in {key} is not the one of the first certificate in {certificate}, or cannot be used: {why}"
-    )]
+    /// Of another certificate.
+    #[error("the key in {key} is not the one of the first certificate in {certificate}")]
+    OtherKey {
+        /// Where the key is.
+        key: String,
+        /// Where the certificate is.
+        certificate: String,
+    },
+    /// Of a kind that cannot be used.
+    #[error("the key in {key} cannot be used with the first certificate in {certificate}: {why}")]
     Unfit {
         /// Where the key is.
         key: String,
@@ -125,8 +131,18 @@ impl Pair {
         let key = PrivateKeyDer::from_pem_slice(key)
             .map_err(|_none_or_damaged| BadPair::NoKey { path: files.key.clone() })?;
         let certified = CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider())
-            .map_err(|why| BadPair::Unfit { key: files.key.clone(), certificate: path(), why })?;
+            .map_err(|why| unfit(files, why))?;
         Ok(Self { certified: Arc::new(certified), names, not_after_ms })
+    }
+}
+
+fn unfit(files: &CertificateFiles, why: rustls::Error) -> BadPair {
+    let (key, certificate) = (files.key.clone(), files.certificate.clone());
+    match why {
+        rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch) => {
+            BadPair::OtherKey { key, certificate }
+        }
+        why => BadPair::Unfit { key, certificate, why },
     }
 }
 
@@ -226,7 +242,7 @@ pub(crate) mod tests {
     fn a_key_of_another_certificate_is_refused() {
         let ((certificate, _), (_, key)) = (pem(&["a.example"], 2_000), pem(&["a.example"], 2_000));
         let bad = Pair::parse(&files(), certificate.as_bytes(), key.as_bytes()).unwrap_err();
-        assert!(matches!(bad, BadPair::Unfit { .. }), "{bad}");
+        assert!(matches!(bad, BadPair::OtherKey { .. }), "{bad}");
     }
 
     #[test]

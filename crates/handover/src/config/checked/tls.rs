@@ -77,9 +77,11 @@ impl Checks<'_> {
                 let problem = match why {
                     BadPair::NoKey { .. } => Problem::error(&private_key, private.span.clone(), message)
                         .help("name a PEM file with the private key of this certificate, without a password"),
-                    BadPair::Unfit { .. } => Problem::error(&private_key, private.span.clone(), message)
-                        .and(certificate.span.clone(), "this certificate")
-                        .help("put the server's own certificate first, and name the key it was made with"),
+                    BadPair::OtherKey { .. } | BadPair::Unfit { .. } => {
+                        Problem::error(&private_key, private.span.clone(), message)
+                            .and(certificate.span.clone(), "this certificate")
+                            .help("put the server's own certificate first, and name the key it was made with")
+                    }
                     _ => Problem::error(&chain_key, certificate.span.clone(), message)
                         .help("name a PEM file with the whole chain, the server's own certificate first"),
                 };
