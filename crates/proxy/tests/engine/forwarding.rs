@@ -2,9 +2,7 @@
 
 use std::sync::mpsc::channel;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-use crate::harness::{Instance, Peer, Rig, half_close, nobody, ok, table};
+use crate::harness::{Instance, Peer, Rig, half_close, ok, table};
 
 const GET: &str = "GET /a?b HTTP/1.1\r\nHost: shop\r\n\r\n";
 
@@ -318,41 +316,4 @@ fn half_of_an_answer_does_not_look_whole_to_an_old_client() {
     let mut answer = Vec::new();
     let end = std::io::Read::read_to_end(&mut client.stream, &mut answer);
     assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
-}
-
-#[cfg(unix)]
-#[test]
-fn an_instance_may_listen_on_a_socket_in_the_file_system() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("shop.sock");
-    let (ready, is_ready) = channel();
-    let listening = path.clone();
-    let serving = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
-        runtime.block_on(async {
-            let listener = tokio::net::UnixListener::bind(listening).unwrap();
-            ready.send(()).unwrap();
-            let (mut stream, _) = listener.accept().await.unwrap();
-            for _ in 0..3 {
-                let mut seen = Vec::new();
-                while !seen.ends_with(b"\r\n\r\nxyz") {
-                    assert!(stream.read_buf(&mut seen).await.unwrap() > 0);
-                }
-                stream.write_all(ok("from afar").as_bytes()).await.unwrap();
-            }
-        });
-    });
-    is_ready.recv().unwrap();
-    let mut table = table(&[nobody()]);
-    let service = table.services.get_mut("web").unwrap();
-    service.releases[0].endpoints[0].address = wire::routes::Address::Unix(path.to_str().unwrap().to_owned());
-    let rig = Rig::with(table, None);
-    let mut client = rig.client();
-    for _ in 0..3 {
-        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nxyz");
-        assert_eq!(client.response().text(), "from afar");
-    }
-    serving.join().unwrap();
-    std::fs::remove_file(&path).unwrap();
-    assert_eq!(rig.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status(), 502);
 }
