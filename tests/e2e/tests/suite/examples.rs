@@ -229,8 +229,14 @@ fn what_the_page_for_newcomers_shows_is_a_right_manifest() {
     }
     let page = std::fs::read_to_string(root().join("docs/coming-from.md")).unwrap();
     let manifests = manifests_of(&page, &sandbox.state_dir());
-    assert_eq!(manifests.len(), 4);
-    for manifest in manifests {
+    assert_eq!(manifests.len(), 5);
+    let made = rcgen::generate_simple_self_signed(vec!["shop.example.com".to_owned()]).unwrap();
+    let pair = sandbox.folder().join("pair.pem");
+    std::fs::write(&pair, made.cert.pem() + &made.signing_key.serialize_pem()).unwrap();
+    for mut manifest in manifests {
+        for theirs in ["/etc/tls/shop.pem", "/etc/tls/shop.key", "/etc/haproxy/shop.pem"] {
+            manifest = manifest.replace(theirs, pair.to_str().unwrap());
+        }
         // Nothing of this machine: who is on it, and what it grants.
         let here = ["user = ", "memory = ", "open_files = ", "environment_file = "];
         let lines = manifest.lines().filter(|line| here.iter().all(|key| !line.starts_with(key)));
