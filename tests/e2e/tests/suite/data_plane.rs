@@ -122,11 +122,13 @@ fn endpoints_change_under_clients_that_never_retry() {
     sandbox.edit(|setup| setup.extra = elsewhere("unix:b.sock", &c.to_string()));
     sandbox.run(&["apply", "--yes"]).expect_code(0);
     let returned = Instant::now();
-    load.wait_for_answers(100);
+    let mut other = Connection::open(sandbox.address()).unwrap();
+    wait::until("an answer of the new endpoint", PATIENCE, || {
+        (other.exchange(&Request::get("/")).unwrap().text() == "c").then_some(())
+    });
     let tally = load.finish();
     assert_eq!(tally.failures_by_name(), "none");
-    let answered: Vec<&str> = tally.first_answer_of.keys().map(String::as_str).collect();
-    assert_eq!(answered, ["a", "b", "c"]);
+    assert!(["a", "b"].iter().all(|name| tally.first_answer_of.contains_key(*name)));
     assert!(tally.last_sent_to["a"] <= returned, "a request went to an endpoint that was taken away");
 }
 
